@@ -1,0 +1,107 @@
+package directory
+
+import "time"
+
+// Action is what a push did to one entity.
+type Action string
+
+// The actions. Rename and move of one department in one push are one Update
+// with both reasons.
+const (
+	ActionCreate    Action = "create"
+	ActionUpdate    Action = "update"
+	ActionMove      Action = "move"
+	ActionDelete    Action = "delete"
+	ActionRestore   Action = "restore" // a tombstone lives again
+	ActionRevoke    Action = "revoke"  // a grant was withdrawn
+	ActionAttach    Action = "attach"  // a waiting department found its parent
+	ActionDetach    Action = "detach"  // a department lost its parent
+	ActionHold      Action = "hold"    // a deletion waits for a decision
+	ActionStale     Action = "stale"   // something newer is stored
+	ActionUnchanged Action = "unchanged"
+)
+
+// Result sums a push up.
+type Result string
+
+// The results of a push.
+const (
+	ResultApplied   Result = "applied"
+	ResultUnchanged Result = "unchanged" // a repeat: nothing to do
+	ResultStale     Result = "stale"     // something newer is stored: nothing done
+	ResultHeld      Result = "held"      // applied, but deletions wait for a decision
+	ResultApproved  Result = "approved"  // was held; the deletions were carried out
+	ResultRejected  Result = "rejected"  // was held; the deletions were dropped
+	ResultReplaced  Result = "replaced"  // was held; a later full push decided anew
+)
+
+// Decision is what a push did to one entity, and why. Unchanged entities are
+// counted in a plan but have no decision of their own in a full push.
+type Decision struct {
+	Kind   Kind   `json:"kind"`
+	Key    string `json:"key"`
+	Action Action `json:"action"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// Counts counts a plan's decisions by action.
+type Counts map[Action]int
+
+// Hold is the deletions of a full push that the guard kept back.
+type Hold struct {
+	PushID     string     `json:"pushId"`
+	SourceTime SourceTime `json:"sourceTime"`
+	// Codes are the departments that would be deleted, sorted.
+	Codes []string  `json:"codes"`
+	Since time.Time `json:"since"`
+	// Of is how many departments the scope had when the guard decided.
+	Of int `json:"of"`
+}
+
+// Plan is what a push changes: the after-images of the entities it writes and
+// nothing else. An empty plan writes no entity and sends nothing downstream.
+type Plan struct {
+	Result Result
+	Counts Counts
+	// Decisions lists what happened to each entity, in key order.
+	Decisions []Decision
+
+	// After-images to write, in key order; Meta.Seq and Meta.ChangedAt are the
+	// store's to set.
+	Tenant       *Tenant
+	Departments  []Department
+	Users        []User
+	Applications []Application
+
+	// Touched are entities of which only SourceTime moves on: a repeat with a
+	// newer timeStamp. The store keeps their Version and Seq, so that nothing
+	// goes downstream, yet a late push from in between stays stale.
+	Touched []Touch
+
+	// Delta is how the scope's counters change.
+	Delta Delta
+	// FullTime, when not zero, is the scope's new FullTime.
+	FullTime SourceTime
+	// Hold replaces the scope's hold when HoldSet is true; nil clears it.
+	Hold    *Hold
+	HoldSet bool
+}
+
+// Touch moves an entity's SourceTime on and changes nothing else. For a user
+// whose grant's time moves, AppID names the grant; empty means the entity's own.
+type Touch struct {
+	Kind       Kind
+	Key        string
+	AppID      string
+	SourceTime SourceTime
+}
+
+// Delta is how a plan changes the counters of State.
+type Delta struct {
+	Departments, ParentMissing, Users, Applications int
+}
+
+// Empty reports whether the plan writes no entity.
+func (p *Plan) Empty() bool {
+	return p.Tenant == nil && len(p.Departments) == 0 && len(p.Users) == 0 && len(p.Applications) == 0
+}

@@ -1,0 +1,68 @@
+package directory
+
+import (
+	"fmt"
+	"time"
+)
+
+// SourceTime is when the marketplace made a push: its timeStamp, in UNIX
+// milliseconds. Zero means never. It orders the pushes of a scope whatever
+// order they arrive in.
+type SourceTime int64
+
+// China is the zone of the kit's timeStamp: UTC+8, no daylight saving
+// (spec/marketplace.md §3).
+var China = time.FixedZone("UTC+8", 8*60*60)
+
+const sourceLayout = "20060102150405.000"
+
+// ParseSourceTime reads yyyyMMddHHmmssSSS in the given zone.
+func ParseSourceTime(text string, zone *time.Location) (SourceTime, error) {
+	if len(text) != 17 {
+		return 0, fmt.Errorf("want 17 digits yyyyMMddHHmmssSSS, got %d characters", len(text))
+	}
+	for _, c := range []byte(text) {
+		if c < '0' || c > '9' {
+			return 0, fmt.Errorf("want 17 digits yyyyMMddHHmmssSSS, got %q", text)
+		}
+	}
+	t, err := time.ParseInLocation(sourceLayout, text[:14]+"."+text[14:], zone)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no date: want yyyyMMddHHmmssSSS", text)
+	}
+	return SourceTime(t.UnixMilli()), nil
+}
+
+// SourceTimeOf is the source time of t.
+func SourceTimeOf(t time.Time) SourceTime { return SourceTime(t.UnixMilli()) }
+
+// Time is the moment t names, in UTC.
+func (t SourceTime) Time() time.Time { return time.UnixMilli(int64(t)).UTC() }
+
+// Wire writes t as the kit does: yyyyMMddHHmmssSSS in UTC+8.
+func (t SourceTime) Wire() string {
+	text := time.UnixMilli(int64(t)).In(China).Format(sourceLayout)
+	return text[:14] + text[15:]
+}
+
+// MarshalJSON writes RFC 3339, or null for never.
+func (t SourceTime) MarshalJSON() ([]byte, error) {
+	if t == 0 {
+		return []byte("null"), nil
+	}
+	return []byte(`"` + t.Time().Format("2006-01-02T15:04:05.000Z07:00") + `"`), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (t *SourceTime) UnmarshalJSON(text []byte) error {
+	if string(text) == "null" {
+		*t = 0
+		return nil
+	}
+	at, err := time.Parse(`"2006-01-02T15:04:05.000Z07:00"`, string(text))
+	if err != nil {
+		return fmt.Errorf("source time: %w", err)
+	}
+	*t = SourceTimeOf(at)
+	return nil
+}

@@ -1,0 +1,45 @@
+package storage
+
+import (
+	"time"
+
+	"github.com/openkoo/connector/directory"
+)
+
+// Phase is how far a journaled push has come.
+type Phase string
+
+// The phases. A push found Received at start-up was interrupted: it is
+// finished before the door opens.
+const (
+	PhaseReceived Phase = "received"
+	PhaseApplied  Phase = "applied"
+)
+
+// Record is a push in the journal.
+type Record struct {
+	ID         string               `json:"id"`
+	Scope      directory.Scope      `json:"scope"`
+	Kind       directory.PushKind   `json:"kind"`
+	Flag       directory.Flag       `json:"flag"`
+	SourceTime directory.SourceTime `json:"sourceTime"`
+	ReceivedAt time.Time            `json:"receivedAt"`
+	// AppliedAt is zero until the push is applied.
+	AppliedAt time.Time        `json:"appliedAt,omitzero"`
+	Phase     Phase            `json:"phase"`
+	Result    directory.Result `json:"result,omitempty"`
+	Counts    directory.Counts `json:"counts,omitempty"`
+	// Note says who decided a hold, when and how.
+	Note string `json:"note,omitempty"`
+	// Size is the body's length in bytes.
+	Size int `json:"size"`
+}
+
+// RecordOf is the journal's record of a push that has just arrived.
+func RecordOf(push *directory.Push) Record {
+	return Record{
+		ID: push.ID, Scope: push.Scope, Kind: push.Kind(), Flag: push.Flag,
+		SourceTime: push.SourceTime, ReceivedAt: push.ReceivedAt,
+		Phase: PhaseReceived, Size: len(push.Raw),
+	}
+}

@@ -1,0 +1,245 @@
+package storage
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/openkoo/connector/directory"
+)
+
+// View is a scope as it stands in the scope's turn: all earlier pushes are in
+// it, no other push of the scope can come between reading it and applying what
+// was planned from it. Entities include tombstones unless a method says so.
+type View interface {
+	// State is the scope as a whole; zero counters for a scope never seen.
+	State(ctx context.Context) (directory.State, error)
+	Tenant(ctx context.Context) (directory.Tenant, bool, error)
+	Application(ctx context.Context, appID string) (directory.Application, bool, error)
+	Department(ctx context.Context, code string) (directory.Department, bool, error)
+	// Departments yields every department of the scope by ascending code
+	// (byte-wise). The loop may stop early; an error ends it.
+	Departments(ctx context.Context) iter.Seq2[directory.Department, error]
+	// Children are the living departments whose ParentCode is code.
+	Children(ctx context.Context, code string) ([]directory.Department, error)
+	// CountUsersIn counts the living users whose OrgCode is code.
+	CountUsersIn(ctx context.Context, code string) (int, error)
+	// Users are the users of those names that are known, by name.
+	Users(ctx context.Context, names []string) (map[string]directory.User, error)
+}
+
+// PlanFunc decides from a view what a push changes. It does no I/O but
+// through the view, and may be called again if the store has to start over.
+type PlanFunc func(ctx context.Context, view View) (*directory.Plan, error)
+
+// Intake is what the write path needs of a store.
+type Intake interface {
+	// Accept journals a push as received, with its body. It is on disk when
+	// Accept returns. ErrAlreadyExists if the ID is taken.
+	Accept(ctx context.Context, record Record, raw []byte) error
+
+	// ApplyAtOnce journals, plans and applies a small push in one atomic
+	// write, in the scope's turn. If plan fails, nothing is written and its
+	// error is returned as it is.
+	ApplyAtOnce(ctx context.Context, record Record, raw []byte, plan PlanFunc) (*directory.Plan, error)
+
+	// ApplyAccepted plans and applies a push that Accept has journaled: for
+	// pushes whose planning is too long to make all others wait. The scope's
+	// other pushes wait, other scopes go on. If plan fails the record is
+	// removed, so that nothing of the push is left.
+	ApplyAccepted(ctx context.Context, id string, plan PlanFunc) (*directory.Plan, error)
+
+	// Unfinished yields the pushes journaled but not applied, oldest first,
+	// with their bodies.
+	Unfinished(ctx context.Context) iter.Seq2[UnfinishedPush, error]
+
+	// Decide ends the hold of a scope: plan is called with the hold and
+	// returns what an approval deletes (or an empty plan for a rejection). The
+	// held push's record takes the plan's Result and the note. ErrNotFound when the
+	// push is not known, ErrConflict when it holds nothing (any more).
+	Decide(ctx context.Context, pushID, note string, plan func(ctx context.Context, view View, hold directory.Hold) (*directory.Plan, error)) (*directory.Plan, error)
+}
+
+// UnfinishedPush is a journaled push that was interrupted.
+type UnfinishedPush struct {
+	Record Record
+	Raw    []byte
+}
+
+// Match says which scopes a target wants.
+type Match func(scope directory.Scope) bool
+
+// RelayOptions shape how changes become slots.
+type RelayOptions struct {
+	// Match says which scopes the target wants; nil for all.
+	Match Match
+	// Placements also makes a slot for each department's place in its parent,
+	// for targets that keep the tree as group membership.
+	Placements bool
+}
+
+// Fanout is what delivering needs of a store.
+type Fanout interface {
+	// Relay turns the next changes of the feed (at most limit entities) into
+	// slots of the target and remembers how far it came, atomically. A changed
+	// department also marks the slots of the users in it, a changed tenant
+	// those of all its users: what they look like at the target depends on it.
+	// It returns how many changes it read and the scopes with slots to deliver;
+	// 0 means that the target has caught up.
+	Relay(ctx context.Context, targetName string, options RelayOptions, limit int) (read int, scopes []directory.Scope, err error)
+
+	// DueScopes lists the scopes in which the target has slots due at now,
+	// and when the next of the others becomes due (zero: none is waiting).
+	DueScopes(ctx context.Context, targetName string, now time.Time) (due []directory.Scope, next time.Time, err error)
+
+	// Claim reads at most limit due slots of one scope in order of kind and
+	// marks them uncertain on disk, so that an attempt cut off by a crash is
+	// known. The tasks carry the mark as it was before. A slot whose entity is
+	// not in the store any more carries neither entity.
+	Claim(ctx context.Context, targetName string, scope directory.Scope, now time.Time, limit int) ([]Task, error)
+
+	// Lookup reads slots of one target and scope by kind and key, absent ones
+	// left out: the parents and groups a task depends on.
+	Lookup(ctx context.Context, targetName string, scope directory.Scope, kind SlotKind, keys []string) (map[string]Task, error)
+
+	// Settle writes the outcome of attempts, atomically: every member of each
+	// slot but Desired. A slot whose desired version moved on meanwhile stays
+	// pending. When a department slot gets a (new) RemoteID, the slots waiting
+	// for that department become pending; when it loses it, the placements and
+	// memberships in that group become waiting.
+	Settle(ctx context.Context, slots []Slot) error
+
+	// Replay makes dead or retrying slots that match pending, at once, and
+	// returns how many.
+	Replay(ctx context.Context, filter DeliveryFilter) (int, error)
+
+	// Tenant reads the scope's tenant for rendering users.
+	Tenant(ctx context.Context, scope directory.Scope) (directory.Tenant, bool, error)
+
+	// Department reads one department for rendering users.
+	Department(ctx context.Context, scope directory.Scope, code string) (directory.Department, bool, error)
+}
+
+// Wakeups is how a store tells that something changed.
+type Wakeups interface {
+	// Changed returns a channel that is closed at the next committed change of
+	// the directory or of a slot's due time from outside (replay).
+	Changed() <-chan struct{}
+}
+
+// Page asks for a part of a list.
+type Page struct {
+	Limit  int    // 1 … 1000
+	Cursor string // opaque, empty for the first page
+}
+
+// EntityFilter narrows a list of entities. Empty members match all, except
+// Dataset, which is always one of the two.
+type EntityFilter struct {
+	Dataset    directory.Dataset
+	InstanceID *string
+	TenantID   string
+	Key        string  // orgCode, userName or appId
+	Parent     *string // departments: parentCode; users: orgCode
+	Deleted    bool    // tombstones too
+}
+
+// PushFilter narrows the journal.
+type PushFilter struct {
+	Dataset    directory.Dataset // empty: both
+	InstanceID *string
+	TenantID   string
+	Kind       directory.PushKind
+	Result     directory.Result
+}
+
+// DeliveryFilter narrows the slots.
+type DeliveryFilter struct {
+	Target     string
+	State      SlotState         // 0: any
+	Dataset    directory.Dataset // empty: both
+	InstanceID *string
+	TenantID   string
+	Kind       SlotKind // 0: any
+	Key        string
+}
+
+// Scoped is an entity with its scope, as lists return it.
+type Scoped[T any] struct {
+	Scope  directory.Scope
+	Entity T
+}
+
+// Change is an entry of the change feed: the newest state of an entity, at
+// the place of its newest change. Just one of the entity members is set.
+type Change struct {
+	Seq         int64
+	Scope       directory.Scope
+	Kind        directory.Kind
+	Key         string
+	Deleted     bool
+	Tenant      *directory.Tenant
+	Department  *directory.Department
+	User        *directory.User
+	Application *directory.Application
+}
+
+// Reader is what the admin API needs of a store.
+type Reader interface {
+	States(ctx context.Context, filter EntityFilter, page Page) ([]directory.State, string, error)
+	State(ctx context.Context, scope directory.Scope) (directory.State, error) // ErrNotFound
+	Tenants(ctx context.Context, filter EntityFilter, page Page) ([]Scoped[directory.Tenant], string, error)
+	Departments(ctx context.Context, filter EntityFilter, page Page) ([]Scoped[directory.Department], string, error)
+	Users(ctx context.Context, filter EntityFilter, page Page) ([]Scoped[directory.User], string, error)
+	Applications(ctx context.Context, filter EntityFilter, page Page) ([]Scoped[directory.Application], string, error)
+	// Changes reads the feed after a place, oldest change first.
+	Changes(ctx context.Context, after int64, limit int) ([]Change, error)
+
+	Pushes(ctx context.Context, filter PushFilter, page Page) ([]Record, string, error) // newest first
+	Push(ctx context.Context, id string) (Record, []directory.Decision, error)          // ErrNotFound
+
+	Deliveries(ctx context.Context, filter DeliveryFilter, page Page) ([]Slot, string, error)
+	// Counts counts a target's slots in a scope; a nil scope counts all scopes.
+	// Unrelayed is how many changes of the feed the target's relay has yet to
+	// read (of the scope, or of all), oldest when the oldest open slot left
+	// SlotDelivered.
+	Counts(ctx context.Context, targetName string, scope *directory.Scope) (TargetCounts, error)
+}
+
+// TargetCounts is how far a target has come.
+type TargetCounts struct {
+	Slots     SlotCounts
+	Unrelayed int
+	Oldest    time.Time // zero: nothing is open
+	LastError string    // of the open or dead slot that failed last
+}
+
+// Health is what readiness asks.
+type Health interface {
+	Ping(ctx context.Context) error
+}
+
+// Sweeper removes what is past keeping.
+type Sweeper interface {
+	// Sweep deletes journal records applied before journal, tombstones changed
+	// before tombstones, and turns test entities not changed since testData
+	// into tombstones. It works in small steps and returns how many of each.
+	Sweep(ctx context.Context, before SweepTimes) (Swept, error)
+}
+
+// SweepTimes are the moments before which things are swept; zero keeps all.
+type SweepTimes struct{ Journal, Tombstones, TestData time.Time }
+
+// Swept counts what Sweep did.
+type Swept struct{ Journal, Tombstones, TestData int }
+
+// Store is the whole port; each consumer takes the part it needs.
+type Store interface {
+	Intake
+	Fanout
+	Wakeups
+	Reader
+	Health
+	Sweeper
+	Close() error
+}
