@@ -1,0 +1,117 @@
+package fanout
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/openkoo/connector/storage"
+	"github.com/openkoo/connector/target"
+)
+
+// maxLastError bounds what a slot keeps of an error, in bytes.
+const maxLastError = 500
+
+// call sends one request when the target has room for it and counts it.
+func (r *round) call(ctx context.Context, op string, send func(context.Context) error) error {
+	select {
+	case r.slots <- struct{}{}:
+		defer func() { <-r.slots }()
+	case <-ctx.Done():
+		return errNotSent
+	}
+	if ok, _, _ := r.gate.open(); !ok || r.stopped() {
+		r.halt()
+		return errNotSent
+	}
+	began := time.Now()
+	err := send(ctx)
+	outcome := "ok"
+	if err != nil {
+		outcome = string(target.ClassOf(err))
+	}
+	r.metrics.deliveries.WithLabelValues(r.Name, op, outcome).Inc()
+	r.metrics.seconds.WithLabelValues(r.Name, op).Observe(time.Since(began).Seconds())
+	return err
+}
+
+// errNotSent means that a request was not begun: its slot stays as it was.
+var errNotSent = errors.New("not sent")
+
+// delivered settles a slot as done.
+func (r *round) delivered(slot storage.Slot, hash string) {
+	slot.State = storage.SlotDelivered
+	slot.Delivered = slot.Desired
+	slot.Hash = hash
+	slot.Uncertain = false
+	slot.Attempts = 0
+	slot.ErrorClass, slot.LastError = "", ""
+	slot.DeliveredAt = r.options.Now()
+	r.settle(slot)
+}
+
+// waiting settles a slot that needs a department that is not there yet.
+func (r *round) waiting(slot storage.Slot, code, reason string) {
+	slot.State = storage.SlotWaiting
+	slot.Group = code
+	slot.ErrorClass, slot.LastError = string(target.NeedsParent), reason
+	r.settle(slot)
+}
+
+// failed settles a slot by the class of its failure. It reports whether the
+// failure is the slot's own; false means the target as a whole is concerned
+// and the round ends.
+func (r *round) failed(ctx context.Context, slot storage.Slot, err error) bool {
+	if errors.Is(err, errNotSent) {
+		return false // stays open, is released as it was
+	}
+	if ctx.Err() != nil {
+		r.forget(slot.SlotKey)
+		return false
+	}
+	details, _ := errors.AsType[*target.Error](err)
+	if details == nil || details.UnknownOutcome {
+		slot.Uncertain = true
+	}
+	class := target.ClassOf(err)
+	slot.ErrorClass, slot.LastError = string(class), cut(err.Error(), maxLastError)
+	now := r.options.Now()
+	switch class {
+	case target.Down:
+		r.closeGate(err)
+		r.halt()
+		slot.DueAt = now // its attempts are not used up
+		r.settle(slot)
+		return false
+	case target.RateLimited:
+		rest := r.options.backoff(slot.Attempts + 1)
+		if details != nil && details.RetryAfter > 0 {
+			rest = min(details.RetryAfter, r.options.BackoffMax)
+		}
+		r.gate.restUntil(now.Add(rest))
+		r.halt()
+		slot.State, slot.DueAt = storage.SlotRetrying, now.Add(rest)
+		r.settle(slot)
+		return false
+	case target.Permanent, target.Conflict:
+		slot.State = storage.SlotDead
+		slot.Attempts++
+		r.logger.Warn("dead letter", "scope", r.scope.String(), "kind", slot.Kind.String(), "key", slot.Key, "error", err)
+	default: // transient, needs-parent, gone
+		slot.Attempts++
+		slot.State, slot.DueAt = storage.SlotRetrying, now.Add(r.options.backoff(slot.Attempts))
+	}
+	r.settle(slot)
+	return true
+}
+
+// cut shortens text to at most n bytes, whole runes.
+func cut(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	for n > 0 && text[n]&0xC0 == 0x80 {
+		n--
+	}
+	return text[:n]
+}

@@ -1,0 +1,19 @@
+package fanout
+
+import "time"
+
+// backoff is how long to wait after the n-th failure in a row (from 1): a draw
+// from the whole of [0, base·2^(n-1)), so that a thousand slots that failed
+// together do not come back together. A floor of a tenth keeps an unlucky draw
+// from trying again at once.
+func (o Options) backoff(n int) time.Duration {
+	ceiling := o.BackoffMax
+	if n < 1 {
+		n = 1
+	}
+	if shift := n - 1; shift < 32 && o.BackoffBase<<shift < ceiling {
+		ceiling = o.BackoffBase << shift
+	}
+	floor := ceiling / 10
+	return floor + o.Jitter(ceiling-floor)
+}

@@ -1,0 +1,208 @@
+package fanout
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/openkoo/connector/storage"
+	"github.com/openkoo/connector/target"
+)
+
+// putDepartments creates, renames and moves departments. Where the target
+// keeps the tree itself a level is sent only when the levels above it are
+// done; elsewhere order does not matter, placements come later. It returns the
+// departments that got a new remote id.
+func (r *round) putDepartments(ctx context.Context, tasks []storage.Task) ([]storage.SlotKey, error) {
+	if len(tasks) == 0 {
+		return nil, nil
+	}
+	levels := [][]storage.Task{tasks}
+	if r.capabilities.NativeParent {
+		levels = topDown(tasks)
+	}
+	var mu sync.Mutex
+	var renewed []storage.SlotKey
+	for _, level := range levels {
+		parents, err := r.parents(ctx, level)
+		if err != nil {
+			return renewed, err
+		}
+		err = r.each(ctx, level, func(ctx context.Context, t storage.Task) {
+			if r.putDepartment(ctx, t, parents) {
+				mu.Lock()
+				renewed = append(renewed, t.SlotKey)
+				mu.Unlock()
+			}
+		})
+		if err != nil {
+			return renewed, err
+		}
+		if r.stopped() {
+			break
+		}
+		// The next level looks its parents up in the store.
+		if err := r.flush(ctx); err != nil {
+			return renewed, err
+		}
+	}
+	return renewed, nil
+}
+
+// parents looks up the departments that those of a level hang under.
+func (r *round) parents(ctx context.Context, level []storage.Task) (map[string]storage.Task, error) {
+	if !r.capabilities.NativeParent {
+		return nil, nil
+	}
+	var codes []string
+	for _, t := range level {
+		if code := t.Department.AttachedTo(); code != "" {
+			codes = append(codes, code)
+		}
+	}
+	return r.lookup(ctx, storage.SlotDepartment, codes)
+}
+
+func (r *round) putDepartment(ctx context.Context, t storage.Task, parents map[string]storage.Task) (renewed bool) {
+	parentID := ""
+	if code := t.Department.AttachedTo(); code != "" && r.capabilities.NativeParent {
+		parent, ok := parents[code]
+		if !ok || parent.RemoteID == "" {
+			r.waiting(t.Slot, code, fmt.Sprintf("its parent %s is not at the target yet", code))
+			return false
+		}
+		parentID = parent.RemoteID
+	}
+	want := renderDepartment(r.scope, t.Department, parentID)
+	hash := digestDepartment(want)
+	if t.RemoteID != "" && t.Hash == hash {
+		r.delivered(t.Slot, hash)
+		return false
+	}
+	want.RemoteID, want.Uncertain = t.RemoteID, t.Uncertain
+	var remoteID string
+	err := r.call(ctx, "put department", func(ctx context.Context) (err error) {
+		remoteID, err = r.Connector.PutDepartment(ctx, want)
+		return err
+	})
+	if err != nil {
+		r.failed(ctx, t.Slot, err)
+		return false
+	}
+	slot := t.Slot
+	if slot.RemoteID != "" && slot.RemoteID != remoteID {
+		// Made anew: the old group's members are lost. Settling the loss first
+		// makes them wait, the new id wakes them.
+		lost := slot
+		lost.RemoteID, lost.Hash = "", ""
+		lost.State, lost.DueAt = storage.SlotRetrying, r.options.Now()
+		r.settle(lost)
+		if err := r.flush(ctx); err != nil {
+			r.logger.Error("cannot note a lost department", "error", err)
+			return false
+		}
+	}
+	renewed = slot.RemoteID != remoteID
+	slot.RemoteID, slot.Group = remoteID, ""
+	r.delivered(slot, hash)
+	return renewed
+}
+
+// deleteDepartments removes departments, children before their parents.
+func (r *round) deleteDepartments(ctx context.Context, tasks []storage.Task) error {
+	levels := topDown(tasks)
+	for i := len(levels) - 1; i >= 0; i-- {
+		if err := r.each(ctx, levels[i], r.deleteDepartment); err != nil {
+			return err
+		}
+		if r.stopped() {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (r *round) deleteDepartment(ctx context.Context, t storage.Task) {
+	if t.RemoteID != "" || t.Uncertain {
+		object := target.Object{ExternalID: r.scope.ExternalID(t.Key), RemoteID: t.RemoteID, Uncertain: t.Uncertain}
+		err := r.call(ctx, "delete department", func(ctx context.Context) error {
+			return r.Connector.DeleteDepartment(ctx, object)
+		})
+		if err != nil && target.ClassOf(err) != target.Gone {
+			r.failed(ctx, t.Slot, err)
+			return
+		}
+	}
+	slot := t.Slot
+	slot.RemoteID, slot.Group = "", ""
+	r.delivered(slot, "")
+}
+
+// topDown splits departments into levels: no department stands in a level
+// before its parent's. Parents outside the list do not count. A cycle, which
+// the domain rules out, would end in the last level rather than loop.
+func topDown(tasks []storage.Task) [][]storage.Task {
+	index := make(map[string]int, len(tasks))
+	for i, t := range tasks {
+		index[t.Key] = i
+	}
+	depth := make([]int, len(tasks)) // 0: not known yet
+	var path []int
+	var levels [][]storage.Task
+	for i := range tasks {
+		path = path[:0]
+		base := 0
+		for at := i; ; {
+			if depth[at] != 0 {
+				base = max(depth[at], 0)
+				break
+			}
+			depth[at] = -1 // on the path
+			path = append(path, at)
+			parent, ok := index[parentOf(tasks[at])]
+			if !ok {
+				break
+			}
+			at = parent
+		}
+		for n := len(path) - 1; n >= 0; n-- {
+			base++
+			depth[path[n]] = base
+		}
+	}
+	for i, t := range tasks {
+		for len(levels) < depth[i] {
+			levels = append(levels, nil)
+		}
+		levels[depth[i]-1] = append(levels[depth[i]-1], t)
+	}
+	return levels
+}
+
+// parentOf is the code a department's slot hangs under, a tombstone's too.
+func parentOf(t storage.Task) string {
+	if t.Department == nil {
+		return ""
+	}
+	return t.Department.AttachedTo()
+}
+
+// lookup reads slots of the scope by key, each key once.
+func (r *round) lookup(ctx context.Context, kind storage.SlotKind, keys []string) (map[string]storage.Task, error) {
+	seen := make(map[string]struct{}, len(keys))
+	distinct := keys[:0:0]
+	for _, key := range keys {
+		if _, ok := seen[key]; !ok && key != "" {
+			seen[key] = struct{}{}
+			distinct = append(distinct, key)
+		}
+	}
+	if len(distinct) == 0 {
+		return nil, nil
+	}
+	found, err := r.store.Lookup(ctx, r.Name, r.scope, kind, distinct)
+	if err != nil {
+		return nil, fmt.Errorf("look %s slots of %s up: %w", kind, r.scope, err)
+	}
+	return found, nil
+}

@@ -1,0 +1,218 @@
+package fanout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/openkoo/connector/storage"
+	"github.com/openkoo/connector/target"
+)
+
+// ErrUnknownTarget means that no target of that name is configured.
+var ErrUnknownTarget = errors.New("no such target")
+
+// Store is what the fan-out needs of a store.
+type Store interface {
+	storage.Fanout
+	storage.Wakeups
+}
+
+// Policy says what becomes of an account at a target.
+type Policy string
+
+// The policies. Deactivate keeps the account and bars its sign-in.
+const (
+	Deactivate Policy = "deactivate"
+	Delete     Policy = "delete"
+	Keep       Policy = "keep"
+)
+
+// Naming says which sign-in name an account gets at a target. A userName is
+// unique within its tenant only (spec/marketplace.md §3.3).
+type Naming string
+
+// The namings.
+const (
+	Qualified Naming = "qualified" // userName@tenantCode
+	Plain     Naming = "plain"     // userName
+)
+
+// Target is one downstream identity provider and how to treat it.
+type Target struct {
+	// Name is unique; it appears in status, metrics, URLs and slots.
+	Name string
+	// Type is the connector's name, for status only.
+	Type      string
+	Connector target.Connector
+	// Match says which scopes the target wants; nil for all.
+	Match storage.Match
+	// OnRevoke is for accounts without a grant, default Deactivate; OnDelete
+	// for deleted accounts, default Delete.
+	OnRevoke, OnDelete Policy
+	// UserNames defaults to Qualified.
+	UserNames Naming
+	// Concurrency bounds the requests under way at once, default 8.
+	Concurrency int
+}
+
+// Options shape a Fanout; the zero value serves.
+type Options struct {
+	Now        func() time.Time      // default time.Now
+	Logger     *slog.Logger          // default slog.Default
+	Registerer prometheus.Registerer // default: metrics are not registered
+	// Jitter draws from [0, n) for the backoff, default math/rand/v2.
+	Jitter func(n time.Duration) time.Duration
+	// BackoffBase and BackoffMax bound the wait after a failure, defaults 1 s
+	// and 1 h.
+	BackoffBase, BackoffMax time.Duration
+}
+
+// State is what the fan-out thinks of a target.
+type State string
+
+// The states of a target.
+const (
+	Up     State = "up"
+	Down   State = "down"   // does not answer or does not let us in; probed
+	Paused State = "paused" // by an operator
+)
+
+// Status is how a target is doing.
+type Status struct {
+	Name      string    `json:"name"`
+	Type      string    `json:"type"`
+	State     State     `json:"state"`
+	Since     time.Time `json:"since"`
+	LastError string    `json:"lastError,omitempty"`
+	// NextProbe is when a target that is down is tried again.
+	NextProbe time.Time `json:"nextProbe,omitzero"`
+}
+
+// Fanout brings all targets to the stored state.
+type Fanout struct {
+	runners []*runner
+	byName  map[string]*runner
+}
+
+// New makes a fan-out; Run starts it. It fails on targets without a name or
+// connector, of one name twice, or of unknown policy.
+func New(store Store, targets []Target, options Options) (*Fanout, error) {
+	options = options.withDefaults()
+	metrics := newMetrics(options.Registerer)
+	f := &Fanout{byName: make(map[string]*runner, len(targets))}
+	var errs []error
+	for _, t := range targets {
+		t, err := t.withDefaults()
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if _, taken := f.byName[t.Name]; taken {
+			errs = append(errs, fmt.Errorf("target %q: the name is taken", t.Name))
+			continue
+		}
+		r := newRunner(store, t, options, metrics)
+		f.byName[t.Name] = r
+		f.runners = append(f.runners, r)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("fanout: %w", err)
+	}
+	return f, nil
+}
+
+// Run delivers until ctx ends. Attempts under way are cut off; what they would
+// have done is done again after a restart. It returns nil when ctx ended.
+func (f *Fanout) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, r := range f.runners {
+		group.Go(func() error { return r.run(ctx) })
+	}
+	return group.Wait()
+}
+
+// Targets tells how each target is doing, in the order of the configuration.
+func (f *Fanout) Targets() []Status {
+	all := make([]Status, 0, len(f.runners))
+	for _, r := range f.runners {
+		all = append(all, r.gate.status())
+	}
+	return all
+}
+
+// Pause stops deliveries to a target until Resume. Changes go on being noted.
+func (f *Fanout) Pause(name string) error {
+	r, ok := f.byName[name]
+	if !ok {
+		return fmt.Errorf("%w: %q", ErrUnknownTarget, name)
+	}
+	r.gate.pause()
+	return nil
+}
+
+// Resume takes deliveries up again, and probes a target that is down at once.
+func (f *Fanout) Resume(name string) error {
+	r, ok := f.byName[name]
+	if !ok {
+		return fmt.Errorf("%w: %q", ErrUnknownTarget, name)
+	}
+	r.gate.resume()
+	return nil
+}
+
+func (o Options) withDefaults() Options {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Jitter == nil {
+		o.Jitter = func(n time.Duration) time.Duration { return rand.N(n) }
+	}
+	if o.BackoffBase <= 0 {
+		o.BackoffBase = time.Second
+	}
+	if o.BackoffMax <= 0 {
+		o.BackoffMax = time.Hour
+	}
+	return o
+}
+
+func (t Target) withDefaults() (Target, error) {
+	if t.OnRevoke == "" {
+		t.OnRevoke = Deactivate
+	}
+	if t.OnDelete == "" {
+		t.OnDelete = Delete
+	}
+	if t.UserNames == "" {
+		t.UserNames = Qualified
+	}
+	if t.Concurrency <= 0 {
+		t.Concurrency = 8
+	}
+	var errs []error
+	if t.Name == "" {
+		errs = append(errs, errors.New("target without a name"))
+	}
+	if t.Connector == nil {
+		errs = append(errs, fmt.Errorf("target %q: no connector", t.Name))
+	}
+	for member, p := range map[string]Policy{"onRevoke": t.OnRevoke, "onDelete": t.OnDelete} {
+		if p != Deactivate && p != Delete && p != Keep {
+			errs = append(errs, fmt.Errorf("target %q: %s: %q: want deactivate, delete or keep", t.Name, member, p))
+		}
+	}
+	if t.UserNames != Qualified && t.UserNames != Plain {
+		errs = append(errs, fmt.Errorf("target %q: userNames: %q: want qualified or plain", t.Name, t.UserNames))
+	}
+	return t, errors.Join(errs...)
+}

@@ -1,0 +1,122 @@
+package fanout
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"strconv"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/target"
+)
+
+// renderDepartment is the department as a target is to have it.
+func renderDepartment(scope directory.Scope, d *directory.Department, parentRemoteID string) target.Department {
+	return target.Department{
+		Object:         target.Object{ExternalID: scope.ExternalID(d.Code)},
+		Code:           d.Code,
+		Name:           d.Name,
+		ParentRemoteID: parentRemoteID,
+	}
+}
+
+// renderUser is the account as a target is to have it.
+func renderUser(scope directory.Scope, u *directory.User, tenant *directory.Tenant, department *directory.Department, naming Naming, active bool) target.User {
+	user := target.User{
+		Object:         target.Object{ExternalID: scope.ExternalID(u.UserName)},
+		UserName:       signInName(scope, u.UserName, tenant, naming),
+		AccountName:    u.UserName,
+		DisplayName:    u.Name,
+		Active:         active,
+		Role:           u.Role,
+		Title:          u.Position,
+		EmployeeNumber: u.EmployeeCode,
+		DepartmentCode: u.OrgCode,
+		Mobile:         u.Mobile,
+		Email:          u.Email,
+		WorkPlace:      u.WorkPlace,
+		EntryDate:      u.EntryDate,
+	}
+	if user.DisplayName == "" {
+		user.DisplayName = u.UserName // a tombstone keeps no name
+	}
+	if u.EmployeeType != 0 {
+		user.EmployeeType = strconv.Itoa(u.EmployeeType)
+	}
+	if department != nil && !department.Deleted {
+		user.DepartmentName = department.Name
+	}
+	if tenant != nil {
+		user.Organization = tenant.Name
+	}
+	return user
+}
+
+// signInName makes the name unique over tenants: userName@tenantCode, as the
+// marketplace itself does (spec/marketplace.md §3.3). Until the tenant is
+// known its id stands in; the name follows when the tenant comes.
+func signInName(scope directory.Scope, userName string, tenant *directory.Tenant, naming Naming) string {
+	switch {
+	case naming == Plain:
+		return userName
+	case tenant != nil && tenant.Code != "":
+		return userName + "@" + tenant.Code
+	default:
+		return userName + "@" + scope.TenantID
+	}
+}
+
+// digest names a rendered form: equal digest, nothing to send. What the target
+// calls the object, and whether an attempt is under way, are no part of it.
+func digest(rendered any) string {
+	text, err := json.Marshal(rendered)
+	if err != nil {
+		// Plain structs of strings and booleans always marshal.
+		panic("fanout: " + err.Error())
+	}
+	sum := sha256.Sum256(text)
+	return base64.RawStdEncoding.EncodeToString(sum[:12])
+}
+
+func digestDepartment(d target.Department) string {
+	d.RemoteID, d.Uncertain = "", false
+	return digest(d)
+}
+
+func digestUser(u target.User) string {
+	u.RemoteID, u.Uncertain = "", false
+	return digest(u)
+}
+
+// fate is what a target is to do with an account.
+type fate int
+
+const (
+	fatePut    fate = iota // have it as rendered
+	fateAbsent             // not have it
+	fateLeave              // leave it as it is
+)
+
+// decideUser applies the target's policies: what becomes of the account, and
+// whether it may sign in. known says that the target has, or may have, it.
+func (t *Target) decideUser(u *directory.User, known bool) (what fate, active bool) {
+	policy := Policy("")
+	switch {
+	case u == nil || u.Deleted:
+		policy = t.OnDelete
+	case !u.Granted():
+		policy = t.OnRevoke
+	default:
+		return fatePut, u.Enabled
+	}
+	switch {
+	case !known:
+		return fateLeave, false // never made only to be barred or deleted
+	case policy == Delete:
+		return fateAbsent, false
+	case policy == Keep || u == nil:
+		return fateLeave, false
+	default:
+		return fatePut, false
+	}
+}

@@ -1,0 +1,114 @@
+package fanout
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
+	"github.com/openkoo/connector/target"
+)
+
+// putUsers brings accounts to the target. It returns those that got a new
+// remote id, and those the target is not to have: they are deleted in a later
+// phase, after their memberships.
+func (r *round) putUsers(ctx context.Context, tasks []storage.Task) (renewed []storage.SlotKey, absent []storage.Task, err error) {
+	if len(tasks) == 0 {
+		return nil, nil, nil
+	}
+	var put []storage.Task
+	for _, t := range tasks {
+		switch what, _ := r.decideUser(t.User, known(t)); what {
+		case fateAbsent:
+			absent = append(absent, t)
+		case fateLeave:
+			r.delivered(t.Slot, t.Hash)
+		default:
+			put = append(put, t)
+		}
+	}
+	surroundings, err := r.surroundings(ctx, put)
+	if err != nil {
+		return nil, nil, err
+	}
+	var mu sync.Mutex
+	err = r.each(ctx, put, func(ctx context.Context, t storage.Task) {
+		if r.putUser(ctx, t, surroundings) {
+			mu.Lock()
+			renewed = append(renewed, t.SlotKey)
+			mu.Unlock()
+		}
+	})
+	return renewed, absent, err
+}
+
+// known reports whether the target has the object, or may have it.
+func known(t storage.Task) bool { return t.RemoteID != "" || t.Uncertain }
+
+// surroundings is what an account looks like depends on beside itself.
+type surroundings struct {
+	tenant      *directory.Tenant
+	departments map[string]storage.Task
+}
+
+func (r *round) surroundings(ctx context.Context, users []storage.Task) (surroundings, error) {
+	var s surroundings
+	if len(users) == 0 {
+		return s, nil
+	}
+	tenant, ok, err := r.store.Tenant(ctx, r.scope)
+	if err != nil {
+		return s, fmt.Errorf("read tenant of %s: %w", r.scope, err)
+	}
+	if ok && !tenant.Deleted {
+		s.tenant = &tenant
+	}
+	codes := make([]string, 0, len(users))
+	for _, t := range users {
+		codes = append(codes, t.User.OrgCode)
+	}
+	s.departments, err = r.lookup(ctx, storage.SlotDepartment, codes)
+	return s, err
+}
+
+func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) (renewed bool) {
+	_, active := r.decideUser(t.User, known(t))
+	want := renderUser(r.scope, t.User, s.tenant, s.departments[t.User.OrgCode].Department, r.UserNames, active)
+	hash := digestUser(want)
+	if t.RemoteID != "" && t.Hash == hash {
+		r.delivered(t.Slot, hash)
+		return false
+	}
+	want.RemoteID, want.Uncertain = t.RemoteID, t.Uncertain
+	var remoteID string
+	err := r.call(ctx, "put user", func(ctx context.Context) (err error) {
+		remoteID, err = r.Connector.PutUser(ctx, want)
+		return err
+	})
+	if err != nil {
+		r.failed(ctx, t.Slot, err)
+		return false
+	}
+	slot := t.Slot
+	renewed = slot.RemoteID != remoteID
+	slot.RemoteID = remoteID
+	r.delivered(slot, hash)
+	return renewed
+}
+
+func (r *round) deleteUsers(ctx context.Context, tasks []storage.Task) error {
+	return r.each(ctx, tasks, func(ctx context.Context, t storage.Task) {
+		object := target.Object{ExternalID: r.scope.ExternalID(t.Key), RemoteID: t.RemoteID, Uncertain: t.Uncertain}
+		err := r.call(ctx, "delete user", func(ctx context.Context) error {
+			return r.Connector.DeleteUser(ctx, object)
+		})
+		if err != nil && target.ClassOf(err) != target.Gone {
+			r.failed(ctx, t.Slot, err)
+			return
+		}
+		slot := t.Slot
+		slot.RemoteID = ""
+		r.delivered(slot, "")
+	})
+}

@@ -1,0 +1,269 @@
+package embedded
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
+)
+
+// The entity statement writes rows of eleven columns, many at a time.
+const (
+	entityWidth = 11
+	bulkRows    = 128
+)
+
+func entityStatement(rows int) string {
+	const one = "(?,?,?,?,?,?,?,?,?,?,?)"
+	statement := make([]byte, 0, 300+rows*(len(one)+1))
+	statement = append(statement, "INSERT INTO entities (scope, kind, key, name, parent, flags, version, seq, source_time, changed_at, data) VALUES "...)
+	for i := range rows {
+		if i > 0 {
+			statement = append(statement, ',')
+		}
+		statement = append(statement, one...)
+	}
+	return string(append(statement, " ON CONFLICT DO UPDATE SET name = excluded.name, parent = excluded.parent, flags = excluded.flags,"+
+		" version = excluded.version, seq = excluded.seq, source_time = excluded.source_time, changed_at = excluded.changed_at, data = excluded.data"...))
+}
+
+var (
+	oneEntity  = entityStatement(1)
+	bulkEntity = entityStatement(bulkRows)
+)
+
+// bulk gathers entity rows into few statements.
+type bulk struct {
+	t    *tx
+	args []any
+}
+
+func (b *bulk) add(ctx context.Context, args ...any) error {
+	b.args = append(b.args, args...)
+	if len(b.args) < entityWidth*bulkRows {
+		return nil
+	}
+	_, err := b.t.exec(ctx, bulkEntity, b.args...)
+	b.args = b.args[:0]
+	return err
+}
+
+func (b *bulk) flush(ctx context.Context) error {
+	for rest := b.args; len(rest) > 0; rest = rest[entityWidth:] {
+		if _, err := b.t.exec(ctx, oneEntity, rest[:entityWidth]...); err != nil {
+			return err
+		}
+	}
+	b.args = nil
+	return nil
+}
+
+// scopeID finds the scope's number, giving it one if it has none.
+func (s *Store) scopeID(ctx context.Context, t *tx, scope directory.Scope) (int64, error) {
+	if id, ok := s.scopes.id(scope); ok {
+		return id, nil
+	}
+	var id int64
+	err := t.QueryRowContext(ctx, "INSERT INTO scopes (dataset, tenant_id, instance_id) VALUES (?, ?, ?)"+
+		" ON CONFLICT DO UPDATE SET dataset = excluded.dataset RETURNING id",
+		string(scope.Dataset), scope.TenantID, scope.InstanceID).Scan(&id)
+	if err != nil {
+		return 0, fmt.Errorf("register scope %s: %w", scope, err)
+	}
+	// Not remembered yet: the job may be rolled back.
+	return id, nil
+}
+
+// knownScope finds the number of a scope that is on disk.
+func (s *Store) knownScope(ctx context.Context, q querier, scope directory.Scope) (int64, bool, error) {
+	if id, ok := s.scopes.id(scope); ok {
+		return id, true, nil
+	}
+	var id int64
+	err := q.QueryRowContext(ctx, "SELECT id FROM scopes WHERE dataset = ? AND tenant_id = ? AND instance_id = ?",
+		string(scope.Dataset), scope.TenantID, scope.InstanceID).Scan(&id)
+	if errors.Is(err, errNoRows) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("find scope %s: %w", scope, err)
+	}
+	return id, true, nil
+}
+
+// apply writes what a plan changes.
+func (s *Store) apply(ctx context.Context, t *tx, id int64, plan *directory.Plan) error {
+	if plan.Empty() && len(plan.Touched) == 0 && plan.Delta == (directory.Delta{}) && plan.FullTime == 0 && !plan.HoldSet {
+		return nil
+	}
+	if err := s.writeEntities(ctx, t, id, plan); err != nil {
+		return err
+	}
+	for _, touch := range plan.Touched {
+		if err := applyTouch(ctx, t, id, touch); err != nil {
+			return err
+		}
+	}
+	d := plan.Delta
+	_, err := t.exec(ctx, "UPDATE scopes SET departments = departments + ?, parent_missing = parent_missing + ?, users = users + ?,"+
+		" applications = applications + ?, full_time = MAX(full_time, ?), seq = MAX(seq, ?) WHERE id = ?",
+		d.Departments, d.ParentMissing, d.Users, d.Applications, int64(plan.FullTime), t.w.seq, id)
+	if err != nil {
+		return fmt.Errorf("write counters: %w", err)
+	}
+	if plan.HoldSet {
+		if err := setHold(ctx, t, id, plan.Hold); err != nil {
+			return err
+		}
+	}
+	t.changed = t.changed || !plan.Empty()
+	return nil
+}
+
+func (s *Store) writeEntities(ctx context.Context, t *tx, id int64, plan *directory.Plan) error {
+	b := &bulk{t: t}
+	now := millis(t.now)
+	put := func(kind directory.Kind, key, name, parent string, flags int, m *directory.Meta, data any) error {
+		if m.Deleted {
+			flags |= flagDeleted
+		}
+		m.Seq, m.ChangedAt = t.nextSeq(), t.now
+		return b.add(ctx, id, uint8(kind), key, name, parent, flags, m.Version, m.Seq, int64(m.SourceTime), now, data)
+	}
+	if tenant := plan.Tenant; tenant != nil {
+		data, err := json.Marshal(tenant)
+		if err != nil {
+			return fmt.Errorf("encode tenant: %w", err)
+		}
+		if err := put(directory.KindTenant, "", tenant.Name, "", 0, &tenant.Meta, string(data)); err != nil {
+			return fmt.Errorf("write tenant: %w", err)
+		}
+	}
+	slices.SortFunc(plan.Departments, func(a, b directory.Department) int { return cmp.Compare(a.Code, b.Code) })
+	for i := range plan.Departments {
+		d := &plan.Departments[i]
+		flags := 0
+		if d.ParentMissing {
+			flags = flagParentMissing
+		}
+		if err := put(directory.KindDepartment, d.Code, d.Name, d.ParentCode, flags, &d.Meta, nil); err != nil {
+			return fmt.Errorf("write departments: %w", err)
+		}
+	}
+	for i := range plan.Users {
+		u := &plan.Users[i]
+		data, err := json.Marshal(u)
+		if err != nil {
+			return fmt.Errorf("encode user: %w", err)
+		}
+		if err := put(directory.KindUser, u.UserName, u.Name, u.OrgCode, 0, &u.Meta, string(data)); err != nil {
+			return fmt.Errorf("write users: %w", err)
+		}
+	}
+	for i := range plan.Applications {
+		a := &plan.Applications[i]
+		data, err := json.Marshal(application{Application: *a, SealedSecret: a.SealedSecret, SecretFingerprint: a.SecretFingerprint})
+		if err != nil {
+			return fmt.Errorf("encode application: %w", err)
+		}
+		if err := put(directory.KindApplication, a.AppID, a.ClientID, "", 0, &a.Meta, string(data)); err != nil {
+			return fmt.Errorf("write applications: %w", err)
+		}
+	}
+	if err := b.flush(ctx); err != nil {
+		return fmt.Errorf("write entities: %w", err)
+	}
+	return nil
+}
+
+// applyTouch moves a source time on; version and place in the feed stay.
+func applyTouch(ctx context.Context, t *tx, id int64, touch directory.Touch) error {
+	if touch.AppID == "" {
+		_, err := t.exec(ctx, "UPDATE entities SET source_time = ? WHERE scope = ? AND kind = ? AND key = ?",
+			int64(touch.SourceTime), id, touch.Kind, touch.Key)
+		if err != nil {
+			return fmt.Errorf("touch %s %q: %w", touch.Kind, touch.Key, err)
+		}
+		return nil
+	}
+	v := view{q: t, id: id}
+	e, ok, err := v.one(ctx, directory.KindUser, touch.Key)
+	if err != nil || !ok {
+		return err
+	}
+	u, err := e.user()
+	if err != nil {
+		return err
+	}
+	grant := u.Grants[touch.AppID]
+	grant.SourceTime = touch.SourceTime
+	if u.Grants == nil {
+		u.Grants = make(map[string]directory.Grant)
+	}
+	u.Grants[touch.AppID] = grant
+	data, err := json.Marshal(u)
+	if err != nil {
+		return fmt.Errorf("encode user: %w", err)
+	}
+	if _, err := t.exec(ctx, "UPDATE entities SET data = ? WHERE scope = ? AND kind = ? AND key = ?", string(data), id, directory.KindUser, touch.Key); err != nil {
+		return fmt.Errorf("touch grant of %q: %w", touch.Key, err)
+	}
+	return nil
+}
+
+// setHold replaces the scope's hold; the push that held before is told so.
+func setHold(ctx context.Context, t *tx, id int64, hold *directory.Hold) error {
+	var before *string
+	if err := t.QueryRowContext(ctx, "SELECT hold FROM scopes WHERE id = ?", id).Scan(&before); err != nil {
+		return fmt.Errorf("read hold: %w", err)
+	}
+	if before != nil {
+		var old directory.Hold
+		if err := json.Unmarshal([]byte(*before), &old); err != nil {
+			return fmt.Errorf("stored hold: %w", err)
+		}
+		if hold == nil || hold.PushID != old.PushID {
+			_, err := t.exec(ctx, "UPDATE journal SET result = ? WHERE id = ? AND result = ?",
+				string(directory.ResultReplaced), old.PushID, string(directory.ResultHeld))
+			if err != nil {
+				return fmt.Errorf("end replaced hold: %w", err)
+			}
+		}
+	}
+	var text any
+	if hold != nil {
+		hold.Since = t.now
+		encoded, err := json.Marshal(hold)
+		if err != nil {
+			return fmt.Errorf("encode hold: %w", err)
+		}
+		text = string(encoded)
+	}
+	if _, err := t.exec(ctx, "UPDATE scopes SET hold = ? WHERE id = ?", text, id); err != nil {
+		return fmt.Errorf("write hold: %w", err)
+	}
+	return nil
+}
+
+// mark notes the push as the scope's newest of its sort.
+func mark(ctx context.Context, t *tx, id int64, record storage.Record, result directory.Result) error {
+	text, err := json.Marshal(directory.PushMark{
+		ID: record.ID, Kind: record.Kind, Result: result, SourceTime: record.SourceTime, ReceivedAt: record.ReceivedAt,
+	})
+	if err != nil {
+		return fmt.Errorf("encode mark: %w", err)
+	}
+	query := "UPDATE scopes SET last_incremental = ? WHERE id = ?"
+	if record.Kind == directory.AllOrgSync {
+		query = "UPDATE scopes SET last_full = ? WHERE id = ?"
+	}
+	if _, err := t.exec(ctx, query, string(text), id); err != nil {
+		return fmt.Errorf("write mark: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,304 @@
+package embedded
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
+)
+
+var errNoRows = sql.ErrNoRows
+
+var (
+	encoder = sync.OnceValue(func() *zstd.Encoder {
+		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20))
+		if err != nil {
+			panic("zstd: " + err.Error()) // constant options
+		}
+		return e
+	})
+	decoder = sync.OnceValue(func() *zstd.Decoder {
+		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
+		if err != nil {
+			panic("zstd: " + err.Error()) // constant options
+		}
+		return d
+	})
+)
+
+func pack(plain []byte) []byte {
+	if len(plain) == 0 {
+		return nil
+	}
+	return encoder().EncodeAll(plain, make([]byte, 0, len(plain)/4+64))
+}
+
+func unpack(packed []byte) ([]byte, error) {
+	if len(packed) == 0 {
+		return nil, nil
+	}
+	plain, err := decoder().DecodeAll(packed, nil)
+	if err != nil {
+		return nil, fmt.Errorf("stored blob: %w", err)
+	}
+	return plain, nil
+}
+
+// Accept implements storage.Intake.
+func (s *Store) Accept(ctx context.Context, record storage.Record, raw []byte) error {
+	packed := pack(raw)
+	err := s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+		id, err := s.scopeID(ctx, t, record.Scope)
+		if err != nil {
+			return err
+		}
+		return insertRecord(ctx, t, id, record, packed)
+	})
+	if err != nil {
+		return fmt.Errorf("journal push %s: %w", record.ID, err)
+	}
+	return nil
+}
+
+func insertRecord(ctx context.Context, t *tx, id int64, r storage.Record, packed []byte) error {
+	n, err := t.exec(ctx, "INSERT INTO journal (id, scope, kind, flag, source_time, received_at, phase, size, raw)"+
+		" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		r.ID, id, string(r.Kind), int(r.Flag), int64(r.SourceTime), millis(r.ReceivedAt), string(storage.PhaseReceived), r.Size, packed)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return storage.ErrAlreadyExists
+	}
+	return nil
+}
+
+// finishRecord notes what became of a push.
+func finishRecord(ctx context.Context, t *tx, id string, plan *directory.Plan, decisions []byte) error {
+	counts, err := json.Marshal(plan.Counts)
+	if err != nil {
+		return fmt.Errorf("encode counts: %w", err)
+	}
+	_, err = t.exec(ctx, "UPDATE journal SET phase = ?, result = ?, counts = ?, decisions = ?, applied_at = ? WHERE id = ?",
+		string(storage.PhaseApplied), string(plan.Result), string(counts), decisions, millis(t.now), id)
+	if err != nil {
+		return fmt.Errorf("finish record: %w", err)
+	}
+	return nil
+}
+
+// packDecisions encodes what happened to each entity, outside the writer.
+func packDecisions(decisions []directory.Decision) ([]byte, error) {
+	if len(decisions) == 0 {
+		return nil, nil
+	}
+	text, err := json.Marshal(decisions)
+	if err != nil {
+		return nil, fmt.Errorf("encode decisions: %w", err)
+	}
+	return pack(text), nil
+}
+
+// ApplyAtOnce implements storage.Intake.
+func (s *Store) ApplyAtOnce(ctx context.Context, record storage.Record, raw []byte, plan storage.PlanFunc) (*directory.Plan, error) {
+	release := s.turns.share(record.Scope)
+	defer release()
+	packed := pack(raw)
+	var planned *directory.Plan
+	var id int64
+	err := s.writer.do(ctx, func(ctx context.Context, t *tx) (err error) {
+		if id, err = s.scopeID(ctx, t, record.Scope); err != nil {
+			return err
+		}
+		if planned, err = plan(ctx, view{q: t, scope: record.Scope, id: id}); err != nil {
+			return err
+		}
+		if err := insertRecord(ctx, t, id, record, packed); err != nil {
+			return fmt.Errorf("journal push %s: %w", record.ID, err)
+		}
+		return s.finish(ctx, t, id, record, planned)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.scopes.add(id, record.Scope)
+	return planned, nil
+}
+
+// finish applies a plan and closes the push's record.
+func (s *Store) finish(ctx context.Context, t *tx, id int64, record storage.Record, plan *directory.Plan) error {
+	decisions, err := packDecisions(plan.Decisions)
+	if err != nil {
+		return err
+	}
+	return s.finishPacked(ctx, t, id, record, plan, decisions)
+}
+
+func (s *Store) finishPacked(ctx context.Context, t *tx, id int64, record storage.Record, plan *directory.Plan, decisions []byte) error {
+	if err := finishRecord(ctx, t, record.ID, plan, decisions); err != nil {
+		return err
+	}
+	if err := s.apply(ctx, t, id, plan); err != nil {
+		return fmt.Errorf("apply push %s: %w", record.ID, err)
+	}
+	return mark(ctx, t, id, record, plan.Result)
+}
+
+// ApplyAccepted implements storage.Intake.
+func (s *Store) ApplyAccepted(ctx context.Context, pushID string, plan storage.PlanFunc) (*directory.Plan, error) {
+	record, scopeID, err := s.record(ctx, s.read, pushID)
+	if err != nil {
+		return nil, err
+	}
+	if record.Phase == storage.PhaseApplied {
+		return nil, fmt.Errorf("push %s is applied: %w", pushID, storage.ErrConflict)
+	}
+	s.scopes.add(scopeID, record.Scope)
+	defer s.turns.take(record.Scope)()
+	planned, err := s.planAside(ctx, record.Scope, scopeID, plan)
+	if err != nil {
+		return nil, errors.Join(err, s.dropRecord(ctx, pushID))
+	}
+	decisions, err := packDecisions(planned.Decisions)
+	if err != nil {
+		return nil, err
+	}
+	err = s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+		return s.finishPacked(ctx, t, scopeID, record, planned, decisions)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return planned, nil
+}
+
+// planAside plans on a reader, in a transaction of its own: one moment.
+func (s *Store) planAside(ctx context.Context, scope directory.Scope, id int64, plan storage.PlanFunc) (planned *directory.Plan, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("internal error: panic while planning: %v", p)
+		}
+	}()
+	reader, err := s.read.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("begin read: %w", err)
+	}
+	defer func() { _ = reader.Rollback() }()
+	return plan(ctx, view{q: reader, scope: scope, id: id})
+}
+
+// dropRecord removes a push that turned out to be refused: nothing of it stays.
+func (s *Store) dropRecord(ctx context.Context, id string) error {
+	err := s.writer.do(context.WithoutCancel(ctx), func(ctx context.Context, t *tx) error {
+		_, err := t.exec(ctx, "DELETE FROM journal WHERE id = ? AND phase = ?", id, string(storage.PhaseReceived))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("drop refused push %s: %w", id, err)
+	}
+	return nil
+}
+
+// Unfinished implements storage.Intake.
+func (s *Store) Unfinished(ctx context.Context) iter.Seq2[storage.UnfinishedPush, error] {
+	return func(yield func(storage.UnfinishedPush, error) bool) {
+		after := ""
+		for {
+			var packed []byte
+			record, _, err := scanRecord(s.read.QueryRowContext(ctx,
+				"SELECT "+recordColumns+", j.raw FROM journal j JOIN scopes s ON s.id = j.scope WHERE j.phase = 'received' AND j.id > ? ORDER BY j.id LIMIT 1", after), &packed)
+			if errors.Is(err, errNoRows) {
+				return
+			}
+			var raw []byte
+			if err == nil {
+				raw, err = unpack(packed)
+			}
+			if err != nil {
+				err = fmt.Errorf("read unfinished push: %w", err)
+			}
+			if !yield(storage.UnfinishedPush{Record: record, Raw: raw}, err) || err != nil {
+				return
+			}
+			after = record.ID
+		}
+	}
+}
+
+// Decide implements storage.Intake.
+func (s *Store) Decide(ctx context.Context, pushID, note string, plan func(context.Context, storage.View, directory.Hold) (*directory.Plan, error)) (*directory.Plan, error) {
+	record, scopeID, err := s.record(ctx, s.read, pushID)
+	if err != nil {
+		return nil, err
+	}
+	defer s.turns.take(record.Scope)()
+	planned, err := s.planAside(ctx, record.Scope, scopeID, func(ctx context.Context, v storage.View) (*directory.Plan, error) {
+		state, err := v.State(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if state.Hold == nil || state.Hold.PushID != pushID {
+			return nil, fmt.Errorf("push %s holds no deletions (any more): %w", pushID, storage.ErrConflict)
+		}
+		return plan(ctx, v, *state.Hold)
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+		// The decided push's own result comes first: clearing the hold below
+		// would call it replaced.
+		if _, err := t.exec(ctx, "UPDATE journal SET result = ?, note = ? WHERE id = ?", string(planned.Result), note, pushID); err != nil {
+			return fmt.Errorf("note decision: %w", err)
+		}
+		planned.HoldSet, planned.Hold = true, nil
+		return s.apply(ctx, t, scopeID, planned)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("decide push %s: %w", pushID, err)
+	}
+	return planned, nil
+}
+
+const recordColumns = "j.id, j.scope, s.dataset, s.instance_id, s.tenant_id, j.kind, j.flag, j.source_time, j.received_at, j.applied_at, j.phase, j.result, j.counts, j.note, j.size"
+
+func scanRecord(rows interface{ Scan(...any) error }, more ...any) (r storage.Record, scopeID int64, err error) {
+	var received, applied int64
+	var counts string
+	into := []any{&r.ID, &scopeID, &r.Scope.Dataset, &r.Scope.InstanceID, &r.Scope.TenantID, &r.Kind, &r.Flag, &r.SourceTime,
+		&received, &applied, &r.Phase, &r.Result, &counts, &r.Note, &r.Size}
+	if err := rows.Scan(append(into, more...)...); err != nil {
+		return r, 0, err
+	}
+	r.ReceivedAt, r.AppliedAt = fromMillis(received), fromMillis(applied)
+	if counts != "" {
+		if err := json.Unmarshal([]byte(counts), &r.Counts); err != nil {
+			return r, 0, fmt.Errorf("stored counts of push %s: %w", r.ID, err)
+		}
+	}
+	return r, scopeID, nil
+}
+
+func (s *Store) record(ctx context.Context, q querier, id string, more ...any) (storage.Record, int64, error) {
+	columns := recordColumns
+	if len(more) > 0 {
+		columns += ", j.decisions"
+	}
+	record, scopeID, err := scanRecord(q.QueryRowContext(ctx,
+		"SELECT "+columns+" FROM journal j JOIN scopes s ON s.id = j.scope WHERE j.id = ?", id), more...)
+	if errors.Is(err, errNoRows) {
+		return record, 0, fmt.Errorf("push %s: %w", id, storage.ErrNotFound)
+	}
+	if err != nil {
+		return record, 0, fmt.Errorf("read push %s: %w", id, err)
+	}
+	return record, scopeID, nil
+}

@@ -1,0 +1,201 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
+)
+
+// markSlot makes a slot due for a version. A slot that is there keeps what is
+// known of the target's side and starts its attempts anew.
+const markSlot = "INSERT INTO slots (target, scope, kind, key, state, desired, dirty_since, due_at) VALUES (?, ?, ?, ?, 1, ?, ?, ?)" + onMark
+
+const onMark = " ON CONFLICT DO UPDATE SET desired = MAX(desired, excluded.desired), attempts = 0, state = 1, error_class = '', last_error = ''," +
+	" dirty_since = CASE WHEN state IN (1, 2) THEN dirty_since ELSE excluded.dirty_since END, due_at = excluded.due_at"
+
+// markUsers makes the slots of users due whose look depends on something else
+// that changed. Only users already relayed have one; the others come by themselves.
+const markUsers = "UPDATE slots SET attempts = 0, state = 1, error_class = '', last_error = ''," +
+	" dirty_since = CASE WHEN state IN (1, 2) THEN dirty_since ELSE ? END, due_at = ?" +
+	" WHERE target = ? AND scope = ? AND kind = 2"
+
+const usersOf = " AND key IN (SELECT key FROM entities WHERE scope = ? AND kind = 3 AND parent = ? AND flags & 1 = 0)"
+
+// Relay implements storage.Fanout.
+func (s *Store) Relay(ctx context.Context, targetName string, options storage.RelayOptions, limit int) (int, []directory.Scope, error) {
+	behind, err := s.behind(ctx, targetName)
+	if err != nil || !behind {
+		return 0, nil, err
+	}
+	read := 0
+	touched := make(map[int64]directory.Scope)
+	err = s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+		changes, cursor, err := s.nextChanges(ctx, t, targetName, limit)
+		if err != nil || len(changes) == 0 {
+			return err
+		}
+		read = len(changes)
+		for _, c := range changes {
+			scope, err := s.scopeName(ctx, t, c.scope)
+			if err != nil {
+				return err
+			}
+			if options.Match != nil && !options.Match(scope) {
+				continue
+			}
+			if c.kind != directory.KindApplication {
+				touched[c.scope] = scope
+			}
+			if err := relayOne(ctx, t, targetName, options, c); err != nil {
+				return err
+			}
+		}
+		_, err = t.exec(ctx, "INSERT INTO relays VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq", targetName, cursor)
+		return err
+	})
+	if err != nil {
+		return 0, nil, fmt.Errorf("relay to %s: %w", targetName, err)
+	}
+	scopes := make([]directory.Scope, 0, len(touched))
+	for _, scope := range touched {
+		scopes = append(scopes, scope)
+	}
+	return read, scopes, nil
+}
+
+// behind asks a reader first, so that a target that has caught up costs the
+// writer nothing.
+func (s *Store) behind(ctx context.Context, targetName string) (behind bool, err error) {
+	err = s.read.QueryRowContext(ctx,
+		"SELECT EXISTS (SELECT 1 FROM entities WHERE seq > COALESCE((SELECT seq FROM relays WHERE target = ?), 0))", targetName).Scan(&behind)
+	if err != nil {
+		return false, fmt.Errorf("relay to %s: %w", targetName, err)
+	}
+	return behind, nil
+}
+
+// feedRow is a change as the relay needs it.
+type feedRow struct {
+	scope   int64
+	kind    directory.Kind
+	key     string
+	version int64
+}
+
+func (s *Store) nextChanges(ctx context.Context, t *tx, targetName string, limit int) (changes []feedRow, cursor int64, err error) {
+	rows, err := t.QueryContext(ctx,
+		"SELECT scope, kind, key, version, seq FROM entities WHERE seq > COALESCE((SELECT seq FROM relays WHERE target = ?), 0) ORDER BY seq LIMIT ?",
+		targetName, limit)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var c feedRow
+		if err := rows.Scan(&c.scope, &c.kind, &c.key, &c.version, &cursor); err != nil {
+			return nil, 0, err
+		}
+		changes = append(changes, c)
+	}
+	return changes, cursor, rows.Err()
+}
+
+func relayOne(ctx context.Context, t *tx, targetName string, options storage.RelayOptions, c feedRow) error {
+	now := millis(t.now)
+	var kinds []storage.SlotKind
+	switch c.kind {
+	case directory.KindDepartment:
+		kinds = append(kinds, storage.SlotDepartment)
+		if options.Placements {
+			kinds = append(kinds, storage.SlotPlacement)
+		}
+		// What its users look like holds the department's name.
+		if _, err := t.exec(ctx, markUsers+usersOf, now, now, targetName, c.scope, c.scope, c.key); err != nil {
+			return err
+		}
+	case directory.KindUser:
+		kinds = append(kinds, storage.SlotUser, storage.SlotMembership)
+	case directory.KindTenant:
+		_, err := t.exec(ctx, markUsers, now, now, targetName, c.scope)
+		return err
+	case directory.KindApplication:
+	}
+	for _, kind := range kinds {
+		if _, err := t.exec(ctx, markSlot, targetName, c.scope, uint8(kind), c.key, c.version, now, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scopeName finds the scope of a number.
+func (s *Store) scopeName(ctx context.Context, q querier, id int64) (directory.Scope, error) {
+	if scope, ok := s.scopes.name(id); ok {
+		return scope, nil
+	}
+	var scope directory.Scope
+	err := q.QueryRowContext(ctx, "SELECT dataset, instance_id, tenant_id FROM scopes WHERE id = ?", id).
+		Scan(&scope.Dataset, &scope.InstanceID, &scope.TenantID)
+	if err != nil {
+		return scope, fmt.Errorf("scope %d: %w", id, err)
+	}
+	return scope, nil
+}
+
+// Tenant implements storage.Fanout.
+func (s *Store) Tenant(ctx context.Context, scope directory.Scope) (directory.Tenant, bool, error) {
+	v, ok, err := s.readView(ctx, scope)
+	if err != nil || !ok {
+		return directory.Tenant{}, false, err
+	}
+	return v.Tenant(ctx)
+}
+
+// Department implements storage.Fanout.
+func (s *Store) Department(ctx context.Context, scope directory.Scope, code string) (directory.Department, bool, error) {
+	v, ok, err := s.readView(ctx, scope)
+	if err != nil || !ok {
+		return directory.Department{}, false, err
+	}
+	return v.Department(ctx, code)
+}
+
+// readView is a scope as the readers see it.
+func (s *Store) readView(ctx context.Context, scope directory.Scope) (view, bool, error) {
+	id, ok, err := s.knownScope(ctx, s.read, scope)
+	return view{q: s.read, scope: scope, id: id}, ok, err
+}
+
+// State implements storage.Reader.
+func (s *Store) State(ctx context.Context, scope directory.Scope) (directory.State, error) {
+	return readState(ctx, s.read, scope)
+}
+
+var errUnknownScope = errors.New("scope is not known")
+
+// scopeOf is the number of a scope that slots exist of.
+func (s *Store) scopeOf(ctx context.Context, q querier, scope directory.Scope) (int64, error) {
+	id, ok, err := s.knownScope(ctx, q, scope)
+	if err == nil && !ok {
+		err = fmt.Errorf("%s: %w", scope, errUnknownScope)
+	}
+	return id, err
+}
+
+// sortedScopes orders scopes, so that results do not depend on a map.
+func sortedScopes(scopes []directory.Scope) {
+	slices.SortFunc(scopes, func(a, b directory.Scope) int {
+		switch {
+		case a.String() < b.String():
+			return -1
+		case a.String() > b.String():
+			return 1
+		default:
+			return 0
+		}
+	})
+}

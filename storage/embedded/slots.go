@@ -1,0 +1,258 @@
+package embedded
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
+)
+
+// slotColumns are read by scanTask, the entity's columns behind them.
+const slotColumns = "t.scope, t.kind, t.key, t.state, t.desired, t.delivered, t.hash, t.remote_id, t.grp, t.uncertain, t.attempts," +
+	" t.dirty_since, t.due_at, t.error_class, t.last_error, t.delivered_at"
+
+// taskQuery joins slots with the entities they deliver: kinds 1 and 3 are
+// departments, 2 and 4 users.
+const taskQuery = "SELECT " + slotColumns + ", e.name, e.parent, e.flags, e.version, e.seq, e.source_time, e.changed_at, e.data FROM slots t" +
+	" LEFT JOIN entities e ON e.scope = t.scope AND e.kind = CASE t.kind WHEN 2 THEN 3 WHEN 4 THEN 3 ELSE 2 END AND e.key = t.key WHERE "
+
+func slotInto(slot *storage.Slot, scope *int64, times *[3]int64) []any {
+	return []any{scope, &slot.Kind, &slot.Key, &slot.State, &slot.Desired, &slot.Delivered, &slot.Hash, &slot.RemoteID, &slot.Group,
+		&slot.Uncertain, &slot.Attempts, &times[0], &times[1], &slot.ErrorClass, &slot.LastError, &times[2]}
+}
+
+func setTimes(slot *storage.Slot, times [3]int64) {
+	slot.DirtySince, slot.DueAt, slot.DeliveredAt = fromMillis(times[0]), fromMillis(times[1]), fromMillis(times[2])
+}
+
+func scanTask(rows *sql.Rows, targetName string, scope directory.Scope) (task storage.Task, err error) {
+	var scopeID int64
+	var times [3]int64
+	var name, parent, data sql.NullString
+	var flags, version, seq, sourceTime, changedAt sql.NullInt64
+	into := append(slotInto(&task.Slot, &scopeID, &times), &name, &parent, &flags, &version, &seq, &sourceTime, &changedAt, &data)
+	if err := rows.Scan(into...); err != nil {
+		return task, fmt.Errorf("read slot: %w", err)
+	}
+	task.Target, task.Scope = targetName, scope
+	setTimes(&task.Slot, times)
+	if !version.Valid {
+		return task, nil
+	}
+	e := row{
+		kind: task.Kind.Entity(), key: task.Key, name: name.String, parent: parent.String, flags: int(flags.Int64),
+		version: version.Int64, seq: seq.Int64, sourceTime: sourceTime.Int64, change: changedAt.Int64, data: data,
+	}
+	if e.kind == directory.KindDepartment {
+		d := e.department()
+		task.Department = &d
+		return task, nil
+	}
+	u, err := e.user()
+	task.User = &u
+	return task, err
+}
+
+func tasks(ctx context.Context, q querier, targetName string, scope directory.Scope, where string, args ...any) ([]storage.Task, error) {
+	rows, err := q.QueryContext(ctx, taskQuery+where, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read slots: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var all []storage.Task
+	for rows.Next() {
+		task, err := scanTask(rows, targetName, scope)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, task)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read slots: %w", err)
+	}
+	return all, nil
+}
+
+// DueScopes implements storage.Fanout. It costs a look-up for each scope with
+// open slots, however many slots there are.
+func (s *Store) DueScopes(ctx context.Context, targetName string, now time.Time) (due []directory.Scope, next time.Time, err error) {
+	rows, err := s.read.QueryContext(ctx, "SELECT s.dataset, s.instance_id, s.tenant_id, MIN("+
+		"COALESCE((SELECT MIN(due_at) FROM slots WHERE target = ?1 AND scope = s.id AND kind = 1 AND state IN (1, 2)), 9e18),"+
+		"COALESCE((SELECT MIN(due_at) FROM slots WHERE target = ?1 AND scope = s.id AND kind = 2 AND state IN (1, 2)), 9e18),"+
+		"COALESCE((SELECT MIN(due_at) FROM slots WHERE target = ?1 AND scope = s.id AND kind = 3 AND state IN (1, 2)), 9e18),"+
+		"COALESCE((SELECT MIN(due_at) FROM slots WHERE target = ?1 AND scope = s.id AND kind = 4 AND state IN (1, 2)), 9e18))"+
+		" FROM (SELECT DISTINCT scope FROM slot_counts WHERE target = ?1 AND state IN (1, 2) AND n > 0) c JOIN scopes s ON s.id = c.scope",
+		targetName)
+	if err != nil {
+		return nil, next, fmt.Errorf("find due scopes of %s: %w", targetName, err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var scope directory.Scope
+		var at float64
+		if err := rows.Scan(&scope.Dataset, &scope.InstanceID, &scope.TenantID, &at); err != nil {
+			return nil, next, fmt.Errorf("find due scopes of %s: %w", targetName, err)
+		}
+		switch {
+		case int64(at) <= millis(now):
+			due = append(due, scope)
+		case at < 8e18 && (next.IsZero() || int64(at) < millis(next)):
+			next = fromMillis(int64(at))
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, next, fmt.Errorf("find due scopes of %s: %w", targetName, err)
+	}
+	sortedScopes(due)
+	return due, next, nil
+}
+
+// Claim implements storage.Fanout.
+func (s *Store) Claim(ctx context.Context, targetName string, scope directory.Scope, now time.Time, limit int) ([]storage.Task, error) {
+	var claimed []storage.Task
+	err := s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+		id, err := s.scopeOf(ctx, t, scope)
+		if err != nil {
+			return err
+		}
+		for kind := storage.SlotDepartment; kind <= storage.SlotMembership && len(claimed) < limit; kind++ {
+			part, err := tasks(ctx, t, targetName, scope,
+				"t.target = ? AND t.scope = ? AND t.kind = ? AND t.state IN (1, 2) AND t.due_at <= ? ORDER BY t.due_at LIMIT ?",
+				targetName, id, uint8(kind), millis(now), limit-len(claimed))
+			if err != nil {
+				return err
+			}
+			claimed = append(claimed, part...)
+		}
+		for _, c := range claimed {
+			if c.Uncertain {
+				continue
+			}
+			if _, err := t.exec(ctx, "UPDATE slots SET uncertain = 1 WHERE target = ? AND scope = ? AND kind = ? AND key = ?",
+				targetName, id, uint8(c.Kind), c.Key); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errUnknownScope) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("claim slots of %s at %s: %w", scope, targetName, err)
+	}
+	return claimed, nil
+}
+
+// Lookup implements storage.Fanout.
+func (s *Store) Lookup(ctx context.Context, targetName string, scope directory.Scope, kind storage.SlotKind, keys []string) (map[string]storage.Task, error) {
+	found := make(map[string]storage.Task, len(keys))
+	id, ok, err := s.knownScope(ctx, s.read, scope)
+	if err != nil || !ok {
+		return found, err
+	}
+	err = inChunks(keys, func(chunk []string) error {
+		args := append([]any{targetName, id, uint8(kind)}, anys(chunk)...)
+		part, err := tasks(ctx, s.read, targetName, scope, "t.target = ? AND t.scope = ? AND t.kind = ? AND t.key IN ("+marks(len(chunk))+")", args...)
+		for _, task := range part {
+			found[task.Key] = task
+		}
+		return err
+	})
+	return found, err
+}
+
+// Settle implements storage.Fanout.
+func (s *Store) Settle(ctx context.Context, slots []storage.Slot) error {
+	err := s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+		for i := range slots {
+			if err := s.settleOne(ctx, t, &slots[i]); err != nil {
+				return fmt.Errorf("%s %q: %w", slots[i].Kind, slots[i].Key, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("settle: %w", err)
+	}
+	return nil
+}
+
+// settleSlot writes an outcome. If the desired version moved on meanwhile the
+// slot stays pending, due at once, with what is known of the target's side.
+const settleSlot = "UPDATE slots SET" +
+	" state = CASE WHEN desired > ?1 THEN 1 ELSE ?2 END," +
+	" attempts = CASE WHEN desired > ?1 THEN 0 ELSE ?3 END," +
+	" due_at = CASE WHEN desired > ?1 THEN due_at ELSE ?4 END," +
+	" error_class = CASE WHEN desired > ?1 THEN '' ELSE ?5 END," +
+	" last_error = CASE WHEN desired > ?1 THEN '' ELSE ?6 END," +
+	" dirty_since = CASE WHEN ?2 IN (1, 2) AND state NOT IN (1, 2) THEN ?7 ELSE dirty_since END," +
+	" delivered = ?8, hash = ?9, remote_id = ?10, grp = ?11, uncertain = ?12, delivered_at = ?13" +
+	" WHERE target = ?14 AND scope = ?15 AND kind = ?16 AND key = ?17"
+
+func (s *Store) settleOne(ctx context.Context, t *tx, slot *storage.Slot) error {
+	id, err := s.scopeOf(ctx, t, slot.Scope)
+	if err != nil {
+		return err
+	}
+	before := ""
+	if slot.Kind == storage.SlotDepartment {
+		err := t.QueryRowContext(ctx, "SELECT remote_id FROM slots WHERE target = ? AND scope = ? AND kind = 1 AND key = ?",
+			slot.Target, id, slot.Key).Scan(&before)
+		if err != nil && !errors.Is(err, errNoRows) {
+			return err
+		}
+	}
+	_, err = t.exec(ctx, settleSlot, slot.Desired, uint8(slot.State), slot.Attempts, millis(slot.DueAt), slot.ErrorClass, slot.LastError,
+		millis(t.now), slot.Delivered, slot.Hash, slot.RemoteID, slot.Group, slot.Uncertain, millis(slot.DeliveredAt),
+		slot.Target, id, uint8(slot.Kind), slot.Key)
+	if err != nil || slot.Kind != storage.SlotDepartment || before == slot.RemoteID {
+		return err
+	}
+	if slot.RemoteID == "" {
+		return loseGroup(ctx, t, slot, id)
+	}
+	return wakeWaiting(ctx, t, slot, id)
+}
+
+// loseGroup makes the members of a department that left the target wait for
+// its return. Those with a change on its way just lose what they had.
+func loseGroup(ctx context.Context, t *tx, slot *storage.Slot, id int64) error {
+	_, err := t.exec(ctx, "UPDATE slots SET hash = '', state = CASE WHEN state IN (1, 2) THEN state ELSE 3 END"+
+		" WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND kind IN (3, 4)", slot.Target, id, slot.Key)
+	return err
+}
+
+// wakeWaiting makes the slots that wait for a department due.
+func wakeWaiting(ctx context.Context, t *tx, slot *storage.Slot, id int64) error {
+	now := millis(t.now)
+	n, err := t.exec(ctx, "UPDATE slots SET state = 1, due_at = ?, dirty_since = ?, error_class = '', last_error = ''"+
+		" WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND state = 3", now, now, slot.Target, id, slot.Key)
+	t.changed = t.changed || n > 0
+	return err
+}
+
+// Replay implements storage.Fanout.
+func (s *Store) Replay(ctx context.Context, filter storage.DeliveryFilter) (int, error) {
+	where, args := deliveryWhere(filter)
+	if filter.State == 0 {
+		where += " AND t.state IN (2, 5)"
+	}
+	var replayed int64
+	err := s.writer.do(ctx, func(ctx context.Context, t *tx) (err error) {
+		now := millis(t.now)
+		replayed, err = t.exec(ctx, "UPDATE slots SET state = 1, attempts = 0, due_at = ?, dirty_since = ? WHERE (target, scope, kind, key) IN"+
+			" (SELECT t.target, t.scope, t.kind, t.key FROM slots t JOIN scopes s ON s.id = t.scope WHERE t.state IN (2, 5) AND "+where+")",
+			append([]any{now, now}, args...)...)
+		t.changed = replayed > 0
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("replay: %w", err)
+	}
+	return int(replayed), nil
+}

@@ -1,0 +1,242 @@
+package embedded
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
+)
+
+//go:embed schema.sql
+var schema string
+
+// schemaVersion is what this program reads and writes (PRAGMA user_version).
+const schemaVersion = 1
+
+// FileName is the database's name in its directory.
+const FileName = "orgsync.db"
+
+// readers bounds the connections that read at once.
+const readers = 4
+
+// Options shape a store; the zero value serves.
+type Options struct {
+	Now    func() time.Time // default time.Now
+	Logger *slog.Logger     // default slog.Default
+	// MaxPages bounds the database file in pages of 4 KiB, 0 for no bound.
+	MaxPages int
+}
+
+// Store is the embedded store. Its methods may be called from many goroutines.
+type Store struct {
+	options Options
+	lock    *os.File
+	write   *sql.DB
+	read    *sql.DB
+	writer  *writer
+	turns   turns
+	scopes  scopeIDs
+
+	mu      sync.Mutex
+	changed chan struct{}
+}
+
+var _ storage.Store = (*Store)(nil)
+
+// Open opens the database in dir, making both if need be. It fails if another
+// process holds the database, if the file is none of ours, or if a newer
+// program has written it.
+func Open(ctx context.Context, dir string, options Options) (*Store, error) {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	if options.Logger == nil {
+		options.Logger = slog.Default()
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make data directory: %w; set ORGSYNC_DATA_DIR to one that can be written", err)
+	}
+	lock, err := takeLock(filepath.Join(dir, "orgsync.lock"))
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{options: options, lock: lock, changed: make(chan struct{})}
+	if err := s.open(ctx, filepath.Join(dir, FileName)); err != nil {
+		return nil, errors.Join(err, s.closeFiles())
+	}
+	return s, nil
+}
+
+// takeLock keeps two processes from sharing a database unknowingly.
+func takeLock(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock file: %w; set ORGSYNC_DATA_DIR to a directory that can be written", err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = file.Close()
+		return nil, fmt.Errorf("data directory %s is in use by another orgsync process; stop it, or set ORGSYNC_DATA_DIR to another directory: %w", filepath.Dir(path), err)
+	}
+	return file, nil
+}
+
+func (s *Store) open(ctx context.Context, path string) error {
+	// Made here so that it is never readable by others, not even for a moment.
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	if err := file.Close(); err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	if s.write, err = sql.Open("sqlite", dsn(path, false)); err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	s.write.SetMaxOpenConns(1)
+	conn, err := s.write.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("open database %s: %w", path, err)
+	}
+	if err := migrate(ctx, conn, path); err != nil {
+		return errors.Join(err, conn.Close())
+	}
+	if s.options.MaxPages > 0 {
+		if _, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA max_page_count = %d", s.options.MaxPages)); err != nil {
+			return errors.Join(fmt.Errorf("bound database: %w", err), conn.Close())
+		}
+	}
+	if s.read, err = sql.Open("sqlite", dsn(path, true)); err != nil {
+		return errors.Join(fmt.Errorf("open database: %w", err), conn.Close())
+	}
+	s.read.SetMaxOpenConns(readers)
+	s.read.SetMaxIdleConns(readers)
+	var seq int64
+	if err := conn.QueryRowContext(ctx, "SELECT COALESCE(MAX(seq), 0) FROM scopes").Scan(&seq); err != nil {
+		return errors.Join(fmt.Errorf("read database %s: %w", path, err), conn.Close())
+	}
+	s.writer = startWriter(conn, seq, s.options, s.announce)
+	return nil
+}
+
+func dsn(path string, readOnly bool) string {
+	query := url.Values{}
+	query.Add("_pragma", "busy_timeout(10000)")
+	query.Add("_pragma", "journal_mode(WAL)")
+	query.Add("_pragma", "synchronous(FULL)")
+	query.Add("_pragma", "temp_store(MEMORY)")
+	if readOnly {
+		query.Add("_pragma", "query_only(1)")
+		query.Add("_pragma", "cache_size(-8000)")
+	} else {
+		query.Add("_pragma", "cache_size(-64000)")
+		// Fewer checkpoints in the middle of a bulk load.
+		query.Add("_pragma", "wal_autocheckpoint(4000)")
+	}
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode()
+}
+
+func migrate(ctx context.Context, conn *sql.Conn, path string) error {
+	var version int
+	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return fmt.Errorf("%s is not a database of ours: %w; move it away or set ORGSYNC_DATA_DIR", path, err)
+	}
+	switch {
+	case version == schemaVersion:
+		return nil
+	case version > schemaVersion:
+		return fmt.Errorf("%s was written by a newer orgsync (schema %d, this one knows %d); use that program", path, version, schemaVersion)
+	}
+	statements := "BEGIN IMMEDIATE;" + schema + fmt.Sprintf("PRAGMA user_version = %d; COMMIT;", schemaVersion)
+	if _, err := conn.ExecContext(ctx, statements); err != nil {
+		_, _ = conn.ExecContext(ctx, "ROLLBACK")
+		return fmt.Errorf("create schema in %s: %w", path, err)
+	}
+	return nil
+}
+
+// Close waits for the write under way and closes the database.
+func (s *Store) Close() error {
+	s.writer.close()
+	return s.closeFiles()
+}
+
+func (s *Store) closeFiles() error {
+	var errs []error
+	if s.read != nil {
+		errs = append(errs, s.read.Close())
+	}
+	if s.write != nil {
+		errs = append(errs, s.write.Close())
+	}
+	errs = append(errs, s.lock.Close())
+	return errors.Join(errs...)
+}
+
+// Ping reports whether the database can be read and written.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.writer.do(ctx, func(context.Context, *tx) error { return nil }); err != nil {
+		return fmt.Errorf("ping: %w", err)
+	}
+	var one int
+	if err := s.read.QueryRowContext(ctx, "SELECT 1").Scan(&one); err != nil {
+		return fmt.Errorf("ping: %w", err)
+	}
+	return nil
+}
+
+// Changed implements storage.Wakeups.
+func (s *Store) Changed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
+}
+
+func (s *Store) announce() {
+	s.mu.Lock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+	s.mu.Unlock()
+}
+
+// scopeIDs remembers the numbers of scopes; they never change.
+type scopeIDs struct {
+	mu     sync.RWMutex
+	byName map[directory.Scope]int64
+	byID   map[int64]directory.Scope
+}
+
+func (c *scopeIDs) id(scope directory.Scope) (int64, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	id, ok := c.byName[scope]
+	return id, ok
+}
+
+func (c *scopeIDs) name(id int64) (directory.Scope, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	scope, ok := c.byID[id]
+	return scope, ok
+}
+
+func (c *scopeIDs) add(id int64, scope directory.Scope) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byName == nil {
+		c.byName, c.byID = make(map[directory.Scope]int64), make(map[int64]directory.Scope)
+	}
+	c.byName[scope], c.byID[id] = id, scope
+}

@@ -1,0 +1,313 @@
+package embedded
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
+)
+
+// querier reads: the writer's transaction or a reader.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// The flags of an entity row.
+const (
+	flagDeleted       = 1
+	flagParentMissing = 2
+)
+
+// entityColumns are read by scanEntity.
+const entityColumns = "e.kind, e.key, e.name, e.parent, e.flags, e.version, e.seq, e.source_time, e.changed_at, e.data"
+
+// row is an entity as the table has it.
+type row struct {
+	kind               directory.Kind
+	key, name, parent  string
+	flags              int
+	version, seq       int64
+	sourceTime, change int64
+	data               sql.NullString
+}
+
+func (e *row) scan(rows interface{ Scan(...any) error }, before ...any) error {
+	return rows.Scan(append(before, &e.kind, &e.key, &e.name, &e.parent, &e.flags, &e.version, &e.seq, &e.sourceTime, &e.change, &e.data)...)
+}
+
+func (e *row) meta() directory.Meta {
+	return directory.Meta{
+		Version: e.version, Seq: e.seq, SourceTime: directory.SourceTime(e.sourceTime),
+		Deleted: e.flags&flagDeleted != 0, ChangedAt: fromMillis(e.change),
+	}
+}
+
+func (e *row) department() directory.Department {
+	return directory.Department{
+		Code: e.key, Name: e.name, ParentCode: e.parent,
+		ParentMissing: e.flags&flagParentMissing != 0, Meta: e.meta(),
+	}
+}
+
+func (e *row) decode(into any) error {
+	if err := json.Unmarshal([]byte(e.data.String), into); err != nil {
+		return fmt.Errorf("stored %s %q: %w", e.kind, e.key, err)
+	}
+	return nil
+}
+
+func (e *row) user() (u directory.User, err error) {
+	err = e.decode(&u)
+	u.UserName, u.Name, u.OrgCode, u.Meta = e.key, e.name, e.parent, e.meta()
+	return u, err
+}
+
+func (e *row) tenant() (t directory.Tenant, err error) {
+	err = e.decode(&t)
+	t.Name, t.Meta = e.name, e.meta()
+	return t, err
+}
+
+// application is how an application is kept: with its sealed secret, which the
+// entity's own JSON leaves out.
+type application struct {
+	directory.Application
+	SealedSecret      []byte `json:"sealedSecret,omitempty"`
+	SecretFingerprint []byte `json:"secretFingerprint,omitempty"`
+}
+
+func (e *row) application() (directory.Application, error) {
+	var a application
+	err := e.decode(&a)
+	a.Application.SealedSecret, a.Application.SecretFingerprint = a.SealedSecret, a.SecretFingerprint
+	a.AppID, a.Meta = e.key, e.meta()
+	return a.Application, err
+}
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+// view is a scope as a querier sees it. id is 0 for a scope never seen.
+type view struct {
+	q     querier
+	scope directory.Scope
+	id    int64
+}
+
+var _ storage.View = view{}
+
+func (v view) State(ctx context.Context) (directory.State, error) {
+	state, err := readState(ctx, v.q, v.scope)
+	if errors.Is(err, storage.ErrNotFound) {
+		return directory.State{Scope: v.scope}, nil
+	}
+	return state, err
+}
+
+const stateColumns = "id, dataset, instance_id, tenant_id, full_time, departments, parent_missing, users, applications, seq, hold, last_full, last_incremental"
+
+func readState(ctx context.Context, q querier, scope directory.Scope) (directory.State, error) {
+	_, state, err := scanState(q.QueryRowContext(ctx,
+		"SELECT "+stateColumns+" FROM scopes WHERE dataset = ? AND tenant_id = ? AND instance_id = ?",
+		string(scope.Dataset), scope.TenantID, scope.InstanceID))
+	if errors.Is(err, sql.ErrNoRows) {
+		return state, fmt.Errorf("scope %s: %w", scope, storage.ErrNotFound)
+	}
+	return state, err
+}
+
+func scanState(rows interface{ Scan(...any) error }) (id int64, s directory.State, err error) {
+	var hold, full, incremental sql.NullString
+	err = rows.Scan(&id, &s.Scope.Dataset, &s.Scope.InstanceID, &s.Scope.TenantID, &s.FullTime,
+		&s.Departments, &s.ParentMissing, &s.Users, &s.Applications, &s.Seq, &hold, &full, &incremental)
+	if err != nil {
+		return 0, s, err
+	}
+	for _, part := range []struct {
+		text sql.NullString
+		into any
+	}{{hold, &s.Hold}, {full, &s.LastFull}, {incremental, &s.LastIncremental}} {
+		if part.text.Valid {
+			if err := json.Unmarshal([]byte(part.text.String), part.into); err != nil {
+				return 0, s, fmt.Errorf("stored state of %s: %w", s.Scope, err)
+			}
+		}
+	}
+	return id, s, nil
+}
+
+// one reads an entity by its key.
+func (v view) one(ctx context.Context, kind directory.Kind, key string) (e row, ok bool, err error) {
+	err = e.scan(v.q.QueryRowContext(ctx,
+		"SELECT "+entityColumns+" FROM entities e WHERE scope = ? AND kind = ? AND key = ?", v.id, kind, key))
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return e, false, nil
+	case err != nil:
+		return e, false, fmt.Errorf("read %s %q: %w", kind, key, err)
+	}
+	return e, true, nil
+}
+
+func (v view) Tenant(ctx context.Context) (directory.Tenant, bool, error) {
+	return decoded(ctx, v, directory.KindTenant, "", (*row).tenant)
+}
+
+func (v view) Application(ctx context.Context, appID string) (directory.Application, bool, error) {
+	return decoded(ctx, v, directory.KindApplication, appID, (*row).application)
+}
+
+func (v view) Department(ctx context.Context, code string) (directory.Department, bool, error) {
+	return decoded(ctx, v, directory.KindDepartment, code, (*row).departmentOK)
+}
+
+func (e *row) departmentOK() (directory.Department, error) { return e.department(), nil }
+
+func decoded[T any](ctx context.Context, v view, kind directory.Kind, key string, decode func(*row) (T, error)) (entity T, ok bool, err error) {
+	e, ok, err := v.one(ctx, kind, key)
+	if err != nil || !ok {
+		return entity, false, err
+	}
+	entity, err = decode(&e)
+	return entity, err == nil, err
+}
+
+func (v view) Departments(ctx context.Context) iter.Seq2[directory.Department, error] {
+	return func(yield func(directory.Department, error) bool) {
+		rows, err := v.q.QueryContext(ctx,
+			"SELECT key, name, parent, flags, version, seq, source_time, changed_at FROM entities WHERE scope = ? AND kind = ? ORDER BY key",
+			v.id, directory.KindDepartment)
+		if err != nil {
+			yield(directory.Department{}, fmt.Errorf("read departments of %s: %w", v.scope, err))
+			return
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var e row
+			if err := rows.Scan(&e.key, &e.name, &e.parent, &e.flags, &e.version, &e.seq, &e.sourceTime, &e.change); err != nil {
+				yield(directory.Department{}, fmt.Errorf("read departments of %s: %w", v.scope, err))
+				return
+			}
+			if !yield(e.department(), nil) {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(directory.Department{}, fmt.Errorf("read departments of %s: %w", v.scope, err))
+		}
+	}
+}
+
+func (v view) Children(ctx context.Context, code string) ([]directory.Department, error) {
+	var children []directory.Department
+	err := v.each(ctx, "scope = ? AND kind = ? AND parent = ? AND flags & 1 = 0 ORDER BY key",
+		[]any{v.id, directory.KindDepartment, code}, func(e *row) error {
+			children = append(children, e.department())
+			return nil
+		})
+	return children, err
+}
+
+func (v view) CountUsersIn(ctx context.Context, code string) (n int, err error) {
+	err = v.q.QueryRowContext(ctx,
+		"SELECT COUNT(*) FROM entities WHERE scope = ? AND kind = ? AND parent = ? AND flags & 1 = 0",
+		v.id, directory.KindUser, code).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count users in %q: %w", code, err)
+	}
+	return n, nil
+}
+
+func (v view) Users(ctx context.Context, names []string) (map[string]directory.User, error) {
+	users := make(map[string]directory.User, len(names))
+	err := inChunks(names, func(chunk []string) error {
+		args := append([]any{v.id, directory.KindUser}, anys(chunk)...)
+		return v.each(ctx, "scope = ? AND kind = ? AND key IN ("+marks(len(chunk))+")", args, func(e *row) error {
+			u, err := e.user()
+			users[u.UserName] = u
+			return err
+		})
+	})
+	return users, err
+}
+
+// each reads the entities of a condition.
+func (v view) each(ctx context.Context, where string, args []any, do func(*row) error) error {
+	rows, err := v.q.QueryContext(ctx, "SELECT "+entityColumns+" FROM entities e WHERE "+where, args...)
+	if err != nil {
+		return fmt.Errorf("read entities of %s: %w", v.scope, err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var e row
+		if err := e.scan(rows); err != nil {
+			return fmt.Errorf("read entities of %s: %w", v.scope, err)
+		}
+		if err := do(&e); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read entities of %s: %w", v.scope, err)
+	}
+	return nil
+}
+
+// chunkSizes are the lengths of IN lists, so that few statements serve all.
+var chunkSizes = []int{1, 8, 64, 512}
+
+// inChunks calls do with pieces whose lengths are of chunkSizes, the last one
+// padded by repeating its last key.
+func inChunks(keys []string, do func([]string) error) error {
+	for len(keys) > 0 {
+		size := chunkSizes[len(chunkSizes)-1]
+		for _, n := range chunkSizes {
+			if len(keys) <= n {
+				size = n
+				break
+			}
+		}
+		chunk := keys[:min(size, len(keys))]
+		keys = keys[len(chunk):]
+		if missing := size - len(chunk); missing > 0 {
+			padded := make([]string, size)
+			for i := copy(padded, chunk); i < size; i++ {
+				padded[i] = chunk[len(chunk)-1]
+			}
+			chunk = padded
+		}
+		if err := do(chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func marks(n int) string { return strings.Repeat("?,", n-1) + "?" }
+
+func anys(texts []string) []any {
+	all := make([]any, len(texts))
+	for i, text := range texts {
+		all[i] = text
+	}
+	return all
+}

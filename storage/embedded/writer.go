@@ -1,0 +1,219 @@
+package embedded
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/openkoo/connector/storage"
+)
+
+// commitBatch bounds the jobs that share a commit.
+const commitBatch = 256
+
+// writer owns the connection that writes.
+type writer struct {
+	conn     *sql.Conn
+	options  Options
+	announce func()
+	jobs     chan *job
+	closing  chan struct{}
+	closed   chan struct{}
+	once     sync.Once
+
+	// Only the writer's goroutine touches these.
+	prepared map[string]*sql.Stmt
+	seq      int64
+}
+
+// job is one atomic write.
+type job struct {
+	ctx  context.Context
+	run  func(context.Context, *tx) error
+	done chan error
+	err  error
+}
+
+// tx is the transaction a job writes in.
+type tx struct {
+	w *writer
+	// now is the time of the commit, the same for the whole job.
+	now time.Time
+	// changed says that listeners have to be told after the commit.
+	changed bool
+}
+
+func startWriter(conn *sql.Conn, seq int64, options Options, announce func()) *writer {
+	w := &writer{
+		conn: conn, options: options, announce: announce, seq: seq,
+		jobs:     make(chan *job),
+		closing:  make(chan struct{}),
+		closed:   make(chan struct{}),
+		prepared: make(map[string]*sql.Stmt),
+	}
+	go w.loop()
+	return w
+}
+
+// do runs a write and returns when it is on disk. A context that ends before
+// the write has begun drops it; once begun it is carried through.
+func (w *writer) do(ctx context.Context, run func(context.Context, *tx) error) error {
+	j := &job{ctx: ctx, run: run, done: make(chan error, 1)}
+	select {
+	case w.jobs <- j:
+		return <-j.done
+	case <-w.closing:
+		return storage.ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (w *writer) close() {
+	w.once.Do(func() { close(w.closing) })
+	<-w.closed
+}
+
+func (w *writer) loop() {
+	defer close(w.closed)
+	defer func() {
+		for _, stmt := range w.prepared {
+			_ = stmt.Close()
+		}
+		_ = w.conn.Close()
+	}()
+	for {
+		select {
+		case <-w.closing:
+			return
+		case first := <-w.jobs:
+			w.batch(first)
+		}
+	}
+}
+
+// batch commits the first job and those that come while it runs together.
+func (w *writer) batch(first *job) {
+	ctx := context.Background()
+	if _, err := w.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		first.done <- fmt.Errorf("begin write: %w", err)
+		return
+	}
+	var done []*job
+	changed := false
+	for j := first; j != nil; {
+		changed = w.one(j) || changed
+		done = append(done, j)
+		j = nil
+		if len(done) < commitBatch {
+			select {
+			case j = <-w.jobs:
+			default:
+			}
+		}
+	}
+	if _, err := w.conn.ExecContext(ctx, "COMMIT"); err != nil {
+		// Nothing of the batch is on disk. A rollback may have happened already.
+		_, _ = w.conn.ExecContext(ctx, "ROLLBACK")
+		// The numbers it took from the feed stay unused.
+		for _, j := range done {
+			if j.err == nil {
+				j.err = fmt.Errorf("commit: %w", err)
+			}
+		}
+		changed = false
+	}
+	for _, j := range done {
+		j.done <- j.err
+	}
+	if changed {
+		w.announce()
+	}
+}
+
+// one runs a job in a savepoint of its own, so that its failure is its alone.
+func (w *writer) one(j *job) (changed bool) {
+	if j.err = j.ctx.Err(); j.err != nil {
+		return false
+	}
+	ctx := context.WithoutCancel(j.ctx)
+	if _, err := w.conn.ExecContext(ctx, "SAVEPOINT job"); err != nil {
+		j.err = fmt.Errorf("begin write: %w", err)
+		return false
+	}
+	t := &tx{w: w, now: w.options.Now()}
+	j.err = w.guarded(ctx, j, t)
+	end := "RELEASE job"
+	if j.err != nil {
+		end = "ROLLBACK TO job; RELEASE job"
+	}
+	if _, err := w.conn.ExecContext(ctx, end); err != nil {
+		// SQLite gives the whole transaction up on some errors (a full disk):
+		// the commit will fail and tell every job of the batch.
+		j.err = errors.Join(j.err, fmt.Errorf("end write: %w", err))
+	}
+	return j.err == nil && t.changed
+}
+
+func (w *writer) guarded(ctx context.Context, j *job, t *tx) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.options.Logger.Error("panic in a write; it is rolled back", "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("internal error: panic in a write: %v", p)
+		}
+	}()
+	return j.run(ctx, t)
+}
+
+// stmt prepares a statement once for the life of the connection.
+func (t *tx) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
+	if stmt, ok := t.w.prepared[query]; ok {
+		return stmt, nil
+	}
+	stmt, err := t.w.conn.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("prepare %.60q: %w", query, err)
+	}
+	t.w.prepared[query] = stmt
+	return stmt, nil
+}
+
+func (t *tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	stmt, err := t.stmt(ctx, query)
+	if err != nil {
+		return 0, err
+	}
+	result, err := stmt.ExecContext(ctx, args...)
+	if err != nil {
+		return 0, fmt.Errorf("%.60q: %w", query, err)
+	}
+	n, err := result.RowsAffected()
+	return n, err
+}
+
+// QueryContext makes a tx a querier over its prepared statements.
+func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	stmt, err := t.stmt(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.QueryContext(ctx, args...)
+}
+
+// QueryRowContext makes a tx a querier over its prepared statements.
+func (t *tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	stmt, err := t.stmt(ctx, query)
+	if err != nil {
+		return t.w.conn.QueryRowContext(ctx, query, args...) // fails the same way
+	}
+	return stmt.QueryRowContext(ctx, args...)
+}
+
+func (t *tx) nextSeq() int64 {
+	t.w.seq++
+	return t.w.seq
+}
