@@ -66,6 +66,9 @@ type User struct {
 	// Grants are the user's authorisations by appId, withdrawn ones included:
 	// they are the tombstones that keep a late add from granting again.
 	Grants map[string]Grant `json:"grants,omitempty"`
+	// DeletedAt is the time of the newest deletion of the account, also after
+	// it lives again: no grant from before it counts.
+	DeletedAt SourceTime `json:"deletedAt,omitzero"`
 	Meta
 }
 

@@ -13,6 +13,7 @@ const (
 	ActionMove      Action = "move"
 	ActionDelete    Action = "delete"
 	ActionRestore   Action = "restore" // a tombstone lives again
+	ActionGrant     Action = "grant"   // an application was granted
 	ActionRevoke    Action = "revoke"  // a grant was withdrawn
 	ActionAttach    Action = "attach"  // a waiting department found its parent
 	ActionDetach    Action = "detach"  // a department lost its parent
@@ -87,13 +88,14 @@ type Plan struct {
 	HoldSet bool
 }
 
-// Touch moves an entity's SourceTime on and changes nothing else. For a user
-// whose grant's time moves, AppID names the grant; empty means the entity's own.
+// Touch moves an entity's times on and changes nothing else.
 type Touch struct {
 	Kind       Kind
 	Key        string
-	AppID      string
 	SourceTime SourceTime
+	// User is the whole after-image where the entity is a user: a grant's time
+	// may be what moved.
+	User *User
 }
 
 // Delta is how a plan changes the counters of State.
@@ -104,4 +106,16 @@ type Delta struct {
 // Empty reports whether the plan writes no entity.
 func (p *Plan) Empty() bool {
 	return p.Tenant == nil && len(p.Departments) == 0 && len(p.Users) == 0 && len(p.Applications) == 0
+}
+
+// Conclude sets the Result by what was decided for the entities.
+func (p *Plan) Conclude() {
+	switch {
+	case len(p.Decisions) > 0 && p.Counts[ActionStale] == len(p.Decisions):
+		p.Result = ResultStale
+	case p.Counts[ActionStale]+p.Counts[ActionUnchanged] == len(p.Decisions):
+		p.Result = ResultUnchanged
+	default:
+		p.Result = ResultApplied
+	}
 }

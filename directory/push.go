@@ -82,6 +82,10 @@ type ApplicationPush struct {
 	AppID, ClientID string
 	// ClientSecret is RSA-OAEP encrypted and Base64 coded, as it arrived.
 	ClientSecret string
+	// SealedSecret, Fingerprint and Scheme are what opening ClientSecret gave;
+	// the planner's Prepare sets them.
+	SealedSecret, Fingerprint []byte
+	Scheme                    string
 }
 
 // AuthPush is the payload of authSync: one flag for all users of the list.

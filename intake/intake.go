@@ -4,8 +4,16 @@ package intake
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/openkoo/connector/authsync"
 	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/orgsync"
 	"github.com/openkoo/connector/storage"
 )
 
@@ -18,4 +26,183 @@ type Planner interface {
 	Prepare(ctx context.Context, push *directory.Push) error
 	// Plan decides from the scope's view. It may be called again.
 	Plan(ctx context.Context, view storage.View, push *directory.Push) (*directory.Plan, error)
+}
+
+// Planners gives each interface its planner.
+func Planners(orgs *orgsync.Planner, auths *authsync.Planner) map[directory.PushKind]Planner {
+	return map[directory.PushKind]Planner{
+		directory.TenantSync:      orgPlanner{orgs},
+		directory.SingleOrgSync:   orgPlanner{orgs},
+		directory.AllOrgSync:      orgPlanner{orgs},
+		directory.ApplicationSync: authPlanner{auths},
+		directory.AuthSync:        authPlanner{auths},
+	}
+}
+
+// orgPlanner and authPlanner narrow the store's view to what each one declares.
+type orgPlanner struct{ *orgsync.Planner }
+
+func (p orgPlanner) Plan(ctx context.Context, view storage.View, push *directory.Push) (*directory.Plan, error) {
+	return p.Planner.Plan(ctx, view, push)
+}
+
+type authPlanner struct{ *authsync.Planner }
+
+func (p authPlanner) Plan(ctx context.Context, view storage.View, push *directory.Push) (*directory.Plan, error) {
+	return p.Planner.Plan(ctx, view, push)
+}
+
+// Decode reads a journaled body again.
+type Decode func(kind directory.PushKind, body []byte) (*directory.Push, error)
+
+// Options shape a Service; the zero value serves.
+type Options struct {
+	Now        func() time.Time      // default time.Now
+	Logger     *slog.Logger          // default slog.Default
+	Registerer prometheus.Registerer // default: metrics are not registered
+}
+
+// Service takes pushes in.
+type Service struct {
+	store    storage.Intake
+	planners map[directory.PushKind]Planner
+	decode   Decode
+	options  Options
+	results  *prometheus.CounterVec
+}
+
+// New makes a service.
+func New(store storage.Intake, planners map[directory.PushKind]Planner, decode Decode, options Options) *Service {
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	if options.Logger == nil {
+		options.Logger = slog.Default()
+	}
+	results := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "orgsync_plans_total",
+		Help: "Pushes by interface and what they came to.",
+	}, []string{"kind", "result"})
+	if options.Registerer != nil {
+		options.Registerer.MustRegister(results)
+	}
+	return &Service{store: store, planners: planners, decode: decode, options: options, results: results}
+}
+
+// Receive journals, plans and applies a push. When it returns without an error
+// all of it is on disk; otherwise nothing of it stays. A *directory.InvalidError
+// or one of the directory's sentinels says that the push itself is at fault.
+func (s *Service) Receive(ctx context.Context, push *directory.Push) (directory.Result, error) {
+	planner, ok := s.planners[push.Kind()]
+	if !ok {
+		return "", fmt.Errorf("intake: no planner for %s", push.Kind())
+	}
+	if err := planner.Prepare(ctx, push); err != nil {
+		return "", fmt.Errorf("prepare: %w", err)
+	}
+	plan, err := s.apply(ctx, planner, push)
+	if err != nil {
+		return "", err
+	}
+	s.report(push, plan)
+	return plan.Result, nil
+}
+
+// apply writes a small push at once. A full push is journaled first: diffing
+// it takes long enough that a crash in between is worth finishing.
+func (s *Service) apply(ctx context.Context, planner Planner, push *directory.Push) (*directory.Plan, error) {
+	plan := planWith(planner, push)
+	record := storage.RecordOf(push)
+	if push.Kind() != directory.AllOrgSync {
+		return s.store.ApplyAtOnce(ctx, record, push.Raw, plan)
+	}
+	if err := s.store.Accept(ctx, record, push.Raw); err != nil {
+		return nil, err
+	}
+	return s.store.ApplyAccepted(ctx, push.ID, plan)
+}
+
+func planWith(planner Planner, push *directory.Push) storage.PlanFunc {
+	return func(ctx context.Context, view storage.View) (*directory.Plan, error) {
+		return planner.Plan(ctx, view, push)
+	}
+}
+
+func (s *Service) report(push *directory.Push, plan *directory.Plan) {
+	s.results.WithLabelValues(string(push.Kind()), string(plan.Result)).Inc()
+	if plan.Result == directory.ResultHeld {
+		s.options.Logger.Warn("deletions are held: approve or reject them with `orgsync holds`",
+			"push", push.ID, "scope", push.Scope.String(), "deletions", len(plan.Hold.Codes), "of", plan.Hold.Of)
+	}
+}
+
+// Recover finishes the pushes that a crash interrupted, oldest first, and
+// returns how many. It runs before the door opens. A push that cannot be
+// finished is reported and kept, and does not stop the others.
+func (s *Service) Recover(ctx context.Context) (int, error) {
+	finished := 0
+	var errs []error
+	for unfinished, err := range s.store.Unfinished(ctx) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("recover: %w", err))
+			break
+		}
+		if err := s.finish(ctx, unfinished); err != nil {
+			errs = append(errs, fmt.Errorf("recover push %s: %w", unfinished.Record.ID, err))
+			continue
+		}
+		finished++
+	}
+	return finished, errors.Join(errs...)
+}
+
+func (s *Service) finish(ctx context.Context, unfinished storage.UnfinishedPush) error {
+	push, err := s.decode(unfinished.Record.Kind, unfinished.Raw)
+	if err != nil {
+		return err
+	}
+	push.ID, push.ReceivedAt = unfinished.Record.ID, unfinished.Record.ReceivedAt
+	planner, ok := s.planners[push.Kind()]
+	if !ok {
+		return fmt.Errorf("no planner for %s", push.Kind())
+	}
+	if err := planner.Prepare(ctx, push); err != nil {
+		return err
+	}
+	plan, err := s.store.ApplyAccepted(ctx, push.ID, planWith(planner, push))
+	if err != nil {
+		return err
+	}
+	s.options.Logger.Info("finished an interrupted push", "push", push.ID, "kind", string(push.Kind()), "scope", push.Scope.String())
+	s.report(push, plan)
+	return nil
+}
+
+// Approve carries out the deletions a push holds. storage.ErrNotFound means
+// that there is no such push, storage.ErrConflict that it holds nothing.
+func (s *Service) Approve(ctx context.Context, pushID, by string) (*directory.Plan, error) {
+	return s.decide(ctx, pushID, "approved", by, "", func(ctx context.Context, view storage.View, hold directory.Hold) (*directory.Plan, error) {
+		return directory.ApproveHold(ctx, hold, view)
+	})
+}
+
+// Reject drops the deletions a push holds: the departments stay. It fails as
+// Approve does.
+func (s *Service) Reject(ctx context.Context, pushID, by, reason string) (*directory.Plan, error) {
+	return s.decide(ctx, pushID, "rejected", by, reason, func(context.Context, storage.View, directory.Hold) (*directory.Plan, error) {
+		return directory.RejectHold(), nil
+	})
+}
+
+func (s *Service) decide(ctx context.Context, pushID, verdict, by, reason string, plan func(context.Context, storage.View, directory.Hold) (*directory.Plan, error)) (*directory.Plan, error) {
+	note := fmt.Sprintf("%s by %s at %s", verdict, by, s.options.Now().UTC().Format(time.RFC3339))
+	if reason != "" {
+		note += ": " + reason
+	}
+	planned, err := s.store.Decide(ctx, pushID, note, plan)
+	if err != nil {
+		return nil, err
+	}
+	s.options.Logger.Info("held deletions are "+verdict, "push", pushID, "by", by, "deleted", planned.Counts[directory.ActionDelete])
+	return planned, nil
 }

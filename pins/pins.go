@@ -21,8 +21,8 @@ import (
 	_ "github.com/stretchr/testify/require"
 	_ "go.uber.org/goleak"
 	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/term"
 	_ "golang.org/x/time/rate"
 	_ "modernc.org/sqlite"
 	_ "pgregory.net/rapid"
-	_ "golang.org/x/term"
 )

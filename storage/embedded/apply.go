@@ -181,37 +181,18 @@ func (s *Store) writeEntities(ctx context.Context, t *tx, id int64, plan *direct
 	return nil
 }
 
-// applyTouch moves a source time on; version and place in the feed stay.
+// applyTouch moves an entity's times on; version and place in the feed stay.
 func applyTouch(ctx context.Context, t *tx, id int64, touch directory.Touch) error {
-	if touch.AppID == "" {
-		_, err := t.exec(ctx, "UPDATE entities SET source_time = ? WHERE scope = ? AND kind = ? AND key = ?",
-			int64(touch.SourceTime), id, touch.Kind, touch.Key)
+	query, args := "UPDATE entities SET source_time = ? WHERE scope = ? AND kind = ? AND key = ?", []any{int64(touch.SourceTime), id, touch.Kind, touch.Key}
+	if touch.User != nil {
+		data, err := json.Marshal(touch.User)
 		if err != nil {
-			return fmt.Errorf("touch %s %q: %w", touch.Kind, touch.Key, err)
+			return fmt.Errorf("encode user: %w", err)
 		}
-		return nil
+		query, args = "UPDATE entities SET data = ?, source_time = ? WHERE scope = ? AND kind = ? AND key = ?", append([]any{string(data)}, args...)
 	}
-	v := view{q: t, id: id}
-	e, ok, err := v.one(ctx, directory.KindUser, touch.Key)
-	if err != nil || !ok {
-		return err
-	}
-	u, err := e.user()
-	if err != nil {
-		return err
-	}
-	grant := u.Grants[touch.AppID]
-	grant.SourceTime = touch.SourceTime
-	if u.Grants == nil {
-		u.Grants = make(map[string]directory.Grant)
-	}
-	u.Grants[touch.AppID] = grant
-	data, err := json.Marshal(u)
-	if err != nil {
-		return fmt.Errorf("encode user: %w", err)
-	}
-	if _, err := t.exec(ctx, "UPDATE entities SET data = ? WHERE scope = ? AND kind = ? AND key = ?", string(data), id, directory.KindUser, touch.Key); err != nil {
-		return fmt.Errorf("touch grant of %q: %w", touch.Key, err)
+	if _, err := t.exec(ctx, query, args...); err != nil {
+		return fmt.Errorf("touch %s %q: %w", touch.Kind, touch.Key, err)
 	}
 	return nil
 }

@@ -1,0 +1,56 @@
+// Package orgsync plans the pushes that shape an organisation: the tenant
+// itself, its whole department list, and single departments.
+package orgsync
+
+import (
+	"context"
+	"fmt"
+	"iter"
+
+	"github.com/openkoo/connector/directory"
+)
+
+// View is what planning needs to see of a scope.
+type View interface {
+	directory.DepartmentView
+	Tenant(ctx context.Context) (directory.Tenant, bool, error)
+	Departments(ctx context.Context) iter.Seq2[directory.Department, error]
+}
+
+// Planner plans tenantSync, singleOrgSync and allOrgSync.
+type Planner struct {
+	guard directory.Guard
+}
+
+// New makes a planner with a guard for full pushes.
+func New(guard directory.Guard) *Planner { return &Planner{guard: guard} }
+
+// Prepare refuses a list that contradicts itself, before anything is journaled.
+func (*Planner) Prepare(_ context.Context, push *directory.Push) error {
+	if full, ok := push.Payload.(*directory.FullPush); ok {
+		return directory.CheckList(full.Departments)
+	}
+	return nil
+}
+
+// Plan decides what a push changes.
+func (p *Planner) Plan(ctx context.Context, view View, push *directory.Push) (*directory.Plan, error) {
+	switch payload := push.Payload.(type) {
+	case *directory.TenantPush:
+		stored, known, err := view.Tenant(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return directory.PlanTenant(push, payload, stored, known), nil
+	case *directory.DepartmentPush:
+		return directory.PlanDepartment(ctx, push, payload.DepartmentItem, view)
+	case *directory.FullPush:
+		state, err := view.State(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return directory.PlanFull(push, payload, state, view.Departments(ctx), p.guard)
+	default:
+		return nil, fmt.Errorf("orgsync: does not plan %s", push.Kind())
+	}
+}

@@ -1,0 +1,56 @@
+package secrets
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"fmt"
+)
+
+// NewToken makes a random secret of 32 bytes in URL-safe Base64: an access key
+// or an admin token.
+func NewToken() string {
+	raw := make([]byte, 32)
+	_, _ = rand.Read(raw) // never fails
+	return base64.RawURLEncoding.EncodeToString(raw)
+}
+
+// NewEncryptionKey makes a key for a Box, in Base64 as ENCRYPTION_KEY wants it.
+func NewEncryptionKey() string {
+	raw := make([]byte, KeySize)
+	_, _ = rand.Read(raw) // never fails
+	return base64.StdEncoding.EncodeToString(raw)
+}
+
+// NewPrivateKey makes an RSA key of MinRSABits as PKCS#8 PEM.
+func NewPrivateKey() ([]byte, error) {
+	key, err := rsa.GenerateKey(rand.Reader, MinRSABits)
+	if err != nil {
+		return nil, fmt.Errorf("generate RSA key: %w", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("encode RSA key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
+// Keyring opens client secrets and seals them for keeping.
+type Keyring struct {
+	Box       *Box
+	Decrypter *Decrypter
+}
+
+// ClientSecretPurpose binds sealed client secrets to their use.
+const ClientSecretPurpose = "client secret"
+
+// OpenClientSecret implements authsync.Secrets.
+func (k Keyring) OpenClientSecret(ciphertext string) (sealed, fingerprint []byte, scheme string, err error) {
+	plain, scheme, err := k.Decrypter.Decrypt(ciphertext)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	return k.Box.Seal(plain, ClientSecretPurpose), k.Box.Fingerprint(plain), scheme, nil
+}
