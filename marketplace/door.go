@@ -1,0 +1,332 @@
+package marketplace
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/openkoo/connector/coordination"
+	"github.com/openkoo/connector/directory"
+)
+
+// The result codes of spec/marketplace.md §2 that the kit's interfaces answer.
+const (
+	codeSuccess         = "000000"
+	codeUnauthenticated = "000001"
+	codeInvalid         = "000002"
+	codeUnknownInstance = "000003"
+	codeInternal        = "000005"
+	codeClientSecret    = "000101"
+)
+
+const (
+	defaultWindow  = 60 * time.Second
+	defaultMaxBody = 64 << 20
+	serveTimeout   = 60 * time.Second
+	maxNonce       = 128
+	maxMessage     = 255
+)
+
+// Receiver takes verified pushes. When it returns without an error the push is
+// on disk.
+type Receiver interface {
+	Receive(ctx context.Context, push *directory.Push) (directory.Result, error)
+}
+
+// Options shape a Door. Zero members take their defaults; Keys has none.
+type Options struct {
+	Keys       []string      // the kit's access keys, any of which signs
+	BasePath   string        // path of the production address, e.g. /saasproduce
+	Window     time.Duration // how far x-timestamp may be from now, default 60 s
+	MaxBody    int64         // bytes, default 64 MiB
+	MaxDepth   int           // levels, default DefaultMaxDepth
+	Now        func() time.Time
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Door answers the kit's interfaces.
+type Door struct {
+	options  Options
+	receiver Receiver
+	nonces   coordination.Nonces
+	keyIDs   map[string]string
+	answers  *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+// NewDoor makes a door. It needs at least one key: without, nobody could be
+// told apart.
+func NewDoor(options Options, receiver Receiver, nonces coordination.Nonces) (*Door, error) {
+	if len(options.Keys) == 0 {
+		return nil, errors.New("marketplace: no access key; set ORGSYNC_KIT_ACCESS_KEYS")
+	}
+	if options.Window <= 0 {
+		options.Window = defaultWindow
+	}
+	if options.MaxBody <= 0 {
+		options.MaxBody = defaultMaxBody
+	}
+	if options.MaxDepth <= 0 {
+		options.MaxDepth = DefaultMaxDepth
+	}
+	if options.Now == nil {
+		options.Now = time.Now
+	}
+	if options.Logger == nil {
+		options.Logger = slog.Default()
+	}
+	d := &Door{options: options, receiver: receiver, nonces: nonces, keyIDs: make(map[string]string)}
+	for i, key := range options.Keys {
+		if key == "" {
+			return nil, fmt.Errorf("marketplace: access key %d is empty", i+1)
+		}
+		sum := sha256.Sum256([]byte(key))
+		d.keyIDs[key] = base64.RawStdEncoding.EncodeToString(sum[:9])
+	}
+	d.answers = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "orgsync_pushes_total", Help: "Calls of the marketplace by interface and result code.",
+	}, []string{"kind", "code"})
+	d.seconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "orgsync_push_seconds", Help: "How long a call of the marketplace took.",
+		Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
+	}, []string{"kind"})
+	if options.Registerer != nil {
+		options.Registerer.MustRegister(d.answers, d.seconds)
+	}
+	return d, nil
+}
+
+// Register adds the kit's five V2 routes below the base path.
+func (d *Door) Register(router gin.IRouter) {
+	for _, kind := range directory.PushKinds() {
+		router.POST(d.options.BasePath+"/produceAPI/v2/"+string(kind), d.handle(kind))
+	}
+}
+
+// NotFound answers a path or a method that is none of ours, in the shape that
+// the marketplace reads.
+func (d *Door) NotFound(c *gin.Context) {
+	status := http.StatusNotFound
+	if c.Writer.Status() == http.StatusMethodNotAllowed {
+		status = http.StatusMethodNotAllowed
+	}
+	writeAnswer(c, coordination.Answer{Status: status, Body: answerBody(codeInvalid,
+		"no such interface; the production address takes POST "+d.options.BasePath+"/produceAPI/v2/{tenantSync,applicationSync,authSync,singleOrgSync,allOrgSync}")})
+}
+
+// outcome is what came of a call, for the log.
+type outcome struct {
+	code    string
+	message string
+	push    *directory.Push
+	result  directory.Result
+	err     error
+}
+
+func (d *Door) handle(kind directory.PushKind) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		began := time.Now()
+		out := &outcome{}
+		answer := d.guarded(c, kind, out)
+		writeAnswer(c, answer)
+		took := time.Since(began)
+		d.answers.WithLabelValues(string(kind), out.code).Inc()
+		d.seconds.WithLabelValues(string(kind)).Observe(took.Seconds())
+		d.log(c, kind, out, took)
+	}
+}
+
+func (d *Door) log(c *gin.Context, kind directory.PushKind, out *outcome, took time.Duration) {
+	attrs := []slog.Attr{
+		slog.String("kind", string(kind)), slog.String("code", out.code),
+		slog.Float64("ms", float64(took.Microseconds())/1000),
+	}
+	if out.push != nil {
+		attrs = append(attrs, slog.String("push", out.push.ID), slog.String("scope", out.push.Scope.String()), slog.String("flag", out.push.Flag.String()))
+	}
+	level := slog.LevelInfo
+	switch {
+	case out.code == codeSuccess:
+		attrs = append(attrs, slog.String("result", string(out.result)))
+	case out.code == codeInternal:
+		level = slog.LevelError
+		attrs = append(attrs, slog.Any("error", out.err))
+	default:
+		level = slog.LevelWarn
+		attrs = append(attrs, slog.String("message", out.message))
+	}
+	d.options.Logger.LogAttrs(c.Request.Context(), level, "push", attrs...)
+}
+
+// guarded serves a call and turns a panic into 000005.
+func (d *Door) guarded(c *gin.Context, kind directory.PushKind, out *outcome) (answer coordination.Answer) {
+	defer func() {
+		if p := recover(); p != nil {
+			d.options.Logger.Error("panic while serving a push", "kind", string(kind), "panic", p, "stack", string(debug.Stack()))
+			answer = out.answer(fmt.Errorf("panic: %v", p))
+		}
+	}()
+	return d.serve(c, kind, out)
+}
+
+// unauthenticated is a call whose signature does not hold: 000001.
+type unauthenticated struct{ reason string }
+
+func (e *unauthenticated) Error() string { return e.reason }
+
+func (d *Door) serve(c *gin.Context, kind directory.PushKind, out *outcome) coordination.Answer {
+	body, err := d.readBody(c)
+	if err != nil {
+		return out.answer(err)
+	}
+	nonce, signature, timestamp := c.GetHeader("x-nonce"), c.GetHeader("x-sign"), c.GetHeader("x-timestamp")
+	if err := d.checkHeaders(nonce, signature, timestamp); err != nil {
+		return out.answer(err)
+	}
+	text := string(body)
+	members, err := scanBody(text, d.options.MaxDepth)
+	if err != nil {
+		return out.answer(directory.Invalid("body", "malformed JSON: %s", err))
+	}
+	key, ok := verifyKit(d.options.Keys, signature, nonce, timestamp, text, members)
+	if !ok {
+		return out.answer(&unauthenticated{"x-sign: does not match; check the access key, and that key, nonce, timestamp and the sorted body are signed in this order"})
+	}
+	// The push goes on when the caller hangs up: it has been taken in.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), serveTimeout)
+	defer cancel()
+	answer, err := d.nonces.Once(ctx, d.keyIDs[key]+"/"+nonce, strings.ToLower(signature), 2*d.options.Window, func() (coordination.Answer, bool) {
+		answer := d.receive(ctx, kind, members, body, out)
+		return answer, out.code != codeInternal
+	})
+	switch {
+	case errors.Is(err, coordination.ErrNonceReused):
+		return out.answer(&unauthenticated{"x-nonce: used before with another signature"})
+	case err != nil:
+		return out.answer(err)
+	}
+	if out.code == "" {
+		out.code, out.result = codeSuccess, "remembered"
+	}
+	return answer
+}
+
+func (d *Door) receive(ctx context.Context, kind directory.PushKind, members []member, body []byte, out *outcome) coordination.Answer {
+	push, err := decodeMembers(kind, members, body)
+	if err != nil {
+		return out.answer(err)
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return out.answer(fmt.Errorf("make push id: %w", err))
+	}
+	push.ID, push.ReceivedAt = id.String(), d.options.Now()
+	out.push = push
+	out.result, err = d.receiver.Receive(ctx, push)
+	return out.answer(err)
+}
+
+func (d *Door) readBody(c *gin.Context) ([]byte, error) {
+	limited := http.MaxBytesReader(c.Writer, c.Request.Body, d.options.MaxBody)
+	var body []byte
+	var err error
+	if n := c.Request.ContentLength; n > 0 && n <= d.options.MaxBody {
+		body = make([]byte, n)
+		_, err = io.ReadFull(limited, body)
+	} else {
+		body, err = io.ReadAll(limited)
+	}
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return nil, directory.Invalid("body", "larger than %d bytes", d.options.MaxBody)
+	}
+	if err != nil {
+		return nil, directory.Invalid("body", "cannot be read to its end")
+	}
+	return body, nil
+}
+
+// checkHeaders refuses what needs no key to refuse (spec/marketplace.md §1.2, §2).
+func (d *Door) checkHeaders(nonce, signature, timestamp string) error {
+	switch {
+	case timestamp == "":
+		return directory.Invalid("x-timestamp", "missing")
+	case len(timestamp) != 13 || strings.Trim(timestamp, "0123456789") != "":
+		return directory.Invalid("x-timestamp", "want UNIX milliseconds, 13 digits")
+	case nonce == "":
+		return directory.Invalid("x-nonce", "missing")
+	case len(nonce) > maxNonce:
+		return directory.Invalid("x-nonce", "longer than %d", maxNonce)
+	}
+	var sent int64
+	for _, c := range timestamp {
+		sent = sent*10 + int64(c-'0')
+	}
+	switch age := d.options.Now().Sub(time.UnixMilli(sent)); {
+	case age > d.options.Window:
+		return directory.Invalid("x-timestamp", "expired: %s old, %s allowed", age.Round(time.Second), d.options.Window)
+	case age < -d.options.Window:
+		return directory.Invalid("x-timestamp", "in the future by %s, %s allowed", (-age).Round(time.Second), d.options.Window)
+	}
+	if signature == "" {
+		return &unauthenticated{"x-sign: missing"}
+	}
+	return nil
+}
+
+// answer turns what came of a call into the marketplace's words.
+func (o *outcome) answer(err error) coordination.Answer {
+	o.err = err
+	invalid, isInvalid := errors.AsType[*directory.InvalidError](err)
+	denied, isDenied := errors.AsType[*unauthenticated](err)
+	switch {
+	case err == nil:
+		o.code, o.message = codeSuccess, "success."
+	case isInvalid:
+		o.code, o.message = codeInvalid, invalid.Error()
+	case isDenied:
+		o.code, o.message = codeUnauthenticated, denied.Error()
+	case errors.Is(err, directory.ErrClientSecret):
+		o.code, o.message = codeClientSecret, "clientSecret: does not decrypt with the seller's private key"
+	case errors.Is(err, directory.ErrUnknownInstance):
+		o.code, o.message = codeUnknownInstance, directory.ErrUnknownInstance.Error()
+	default:
+		o.code, o.message = codeInternal, "internal error; nothing was changed, try again"
+		if o.push != nil {
+			o.message += " (push " + o.push.ID + ")"
+		}
+	}
+	return coordination.Answer{Status: http.StatusOK, Body: answerBody(o.code, o.message)}
+}
+
+func answerBody(code, message string) []byte {
+	if utf8.RuneCountInString(message) > maxMessage {
+		message = string([]rune(message)[:maxMessage-1]) + "…"
+	}
+	var b strings.Builder
+	w := &canonicalWriter{out: &b}
+	w.text(`{"resultCode": `)
+	w.str(code)
+	w.text(`, "resultMsg": `)
+	w.str(message)
+	w.text("}")
+	w.flush()
+	return []byte(b.String())
+}
+
+func writeAnswer(c *gin.Context, answer coordination.Answer) {
+	c.Data(answer.Status, "application/json; charset=utf-8", answer.Body)
+}
