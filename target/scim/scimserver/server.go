@@ -1,0 +1,143 @@
+// Package scimserver is a SCIM 2.0 server in memory, on the library
+// elimity-com/scim: what the demo feeds and what tests are held against. It
+// answers look-ups by userName and externalId from an index, so that it keeps
+// its speed with a hundred thousand objects.
+package scimserver
+
+import (
+	"crypto/subtle"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/elimity-com/scim"
+	"github.com/elimity-com/scim/optional"
+	"github.com/elimity-com/scim/schema"
+)
+
+// Options shape a Server; the zero value serves without authentication.
+type Options struct {
+	// Token, if set, is the bearer token every request must carry.
+	Token string
+	// Before, if set, sees each request first; it may answer it itself, and
+	// then returns false. Tests make the server fail with it.
+	Before func(w http.ResponseWriter, r *http.Request) bool
+}
+
+// Server is a SCIM server. It is an http.Handler, at the root of its URL.
+type Server struct {
+	options Options
+	scim    scim.Server
+	users   *collection
+	groups  *collection
+
+	mu       sync.Mutex
+	requests map[string]int
+}
+
+// New makes an empty server.
+func New(options Options) (*Server, error) {
+	s := &Server{
+		options:  options,
+		users:    newCollection("User", true),
+		groups:   newCollection("Group", false),
+		requests: make(map[string]int),
+	}
+	server, err := scim.NewServer(&scim.ServerArgs{
+		ServiceProviderConfig: &scim.ServiceProviderConfig{MaxResults: 1000, SupportFiltering: true, SupportPatch: true},
+		ResourceTypes: []scim.ResourceType{
+			{
+				ID: optional.NewString("User"), Name: "User", Endpoint: "/Users",
+				Schema:           schema.CoreUserSchema(),
+				SchemaExtensions: []scim.SchemaExtension{{Schema: schema.ExtensionEnterpriseUser()}},
+				Handler:          s.users,
+			},
+			{
+				ID: optional.NewString("Group"), Name: "Group", Endpoint: "/Groups",
+				Schema: schema.CoreGroupSchema(), Handler: s.groups,
+			},
+		},
+	})
+	s.scim = server
+	return s, err
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	s.requests[r.Method+" /"+strings.SplitN(strings.TrimPrefix(r.URL.Path, "/"), "/", 2)[0]]++
+	s.mu.Unlock()
+	if s.options.Before != nil && !s.options.Before(w, r) {
+		return
+	}
+	if s.options.Token != "" {
+		given := []byte(r.Header.Get("Authorization"))
+		if subtle.ConstantTimeCompare(given, []byte("Bearer "+s.options.Token)) != 1 {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+	}
+	s.scim.ServeHTTP(w, r)
+}
+
+// Requests counts the requests served, by method and collection: "POST /Users".
+func (s *Server) Requests() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	counts := make(map[string]int, len(s.requests))
+	for name, n := range s.requests {
+		counts[name] = n
+	}
+	return counts
+}
+
+// Group is a group as the server has it; members and parents by externalId.
+type Group struct {
+	DisplayName string
+	Users       []string
+	Groups      []string
+}
+
+// User is a user as the server has it.
+type User struct {
+	UserName   string
+	Active     bool
+	Department string
+}
+
+// Snapshot is everything the server has, by externalId.
+type Snapshot struct {
+	Groups map[string]Group
+	Users  map[string]User
+}
+
+// Snapshot copies the server's content. Objects of one externalId overwrite
+// each other in it; Counts tells whether there are any.
+func (s *Server) Snapshot() Snapshot {
+	snapshot := Snapshot{Groups: make(map[string]Group), Users: make(map[string]User)}
+	s.users.each(func(o *object) {
+		active, _ := o.attributes["active"].(bool)
+		userName, _ := o.attributes["userName"].(string)
+		enterprise, _ := o.attributes[schema.ExtensionEnterpriseUser().ID].(map[string]any)
+		department, _ := enterprise["department"].(string)
+		snapshot.Users[o.externalID] = User{UserName: userName, Active: active, Department: department}
+	})
+	names := make(map[string]string)
+	s.groups.each(func(o *object) { names[o.id] = o.externalID })
+	s.groups.each(func(o *object) {
+		displayName, _ := o.attributes["displayName"].(string)
+		group := Group{DisplayName: displayName}
+		for _, id := range o.memberIDs {
+			if name, ok := names[id]; ok {
+				group.Groups = append(group.Groups, name)
+			} else if name, ok := s.users.externalID(id); ok {
+				group.Users = append(group.Users, name)
+			}
+		}
+		snapshot.Groups[o.externalID] = group
+	})
+	return snapshot
+}
+
+// Counts tells how many groups and users the server has.
+func (s *Server) Counts() (groups, users int) { return s.groups.size(), s.users.size() }
