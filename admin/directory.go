@@ -1,0 +1,202 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
+)
+
+// scoped is an entity as lists show it: with the scope it belongs to.
+type tenantView struct {
+	directory.Scope
+	directory.Tenant
+}
+
+type departmentView struct {
+	directory.Scope
+	directory.Department
+}
+
+type userView struct {
+	directory.Scope
+	directory.User
+}
+
+type applicationView struct {
+	directory.Scope
+	directory.Application
+}
+
+// serveList answers a page of one kind of entity.
+func serveList[T, V any](c *gin.Context, keyName, parentName string,
+	read func(context.Context, storage.EntityFilter, storage.Page) ([]storage.Scoped[T], string, error), show func(directory.Scope, T) V,
+) {
+	f, p, err := entityQuery(c, keyName, parentName)
+	if err != nil {
+		_ = c.Error(err)
+		return
+	}
+	found, cursor, err := read(c.Request.Context(), f, p)
+	views := make([]V, 0, len(found))
+	for i := range found {
+		views = append(views, show(found[i].Scope, found[i].Entity))
+	}
+	respond(c, views, cursor, err)
+}
+
+func (a *API) tenants(c *gin.Context) {
+	serveList(c, "", "", a.Reader.Tenants, func(s directory.Scope, t directory.Tenant) tenantView { return tenantView{s, t} })
+}
+
+func (a *API) departments(c *gin.Context) {
+	serveList(c, "orgCode", "parentCode", a.Reader.Departments, func(s directory.Scope, d directory.Department) departmentView { return departmentView{s, d} })
+}
+
+func (a *API) applications(c *gin.Context) {
+	serveList(c, "appId", "", a.Reader.Applications, func(s directory.Scope, app directory.Application) applicationView { return applicationView{s, app} })
+}
+
+func (a *API) users(c *gin.Context) {
+	show := a.personal(c)
+	serveList(c, "userName", "orgCode", a.Reader.Users, func(s directory.Scope, u directory.User) userView {
+		show(&u)
+		return userView{s, u}
+	})
+}
+
+// personal masks mobile and email unless they are asked for, which is noted.
+func (a *API) personal(c *gin.Context) func(*directory.User) {
+	if c.Query("personal") == "full" {
+		a.Logger.Info("audit: personal data read", "path", c.FullPath(), "tenantId", c.Query("tenantId"), "remote", c.ClientIP())
+		return func(*directory.User) {}
+	}
+	return func(u *directory.User) { u.Mobile, u.Email = mask(u.Mobile), mask(u.Email) }
+}
+
+// mask keeps the last two characters of a number, the domain of an address.
+func mask(text string) string {
+	if at := strings.IndexByte(text, '@'); at >= 0 {
+		return "***" + text[at:]
+	}
+	runes := []rune(text)
+	if len(runes) <= 2 {
+		return strings.Repeat("*", len(runes))
+	}
+	return "***" + string(runes[len(runes)-2:])
+}
+
+// node is a department in the tree.
+type node struct {
+	Code          string  `json:"orgCode"`
+	Name          string  `json:"orgName"`
+	ParentMissing bool    `json:"parentMissing,omitempty"`
+	Children      []*node `json:"children,omitempty"`
+}
+
+// maxTreeDepth bounds the nesting of the answer; deeper departments are left
+// to the flat list.
+const maxTreeDepth = 200
+
+func (a *API) tree(c *gin.Context) {
+	scope, err := scopeQuery(c)
+	if err != nil {
+		_ = c.Error(err)
+		return
+	}
+	filter := storage.EntityFilter{Dataset: scope.Dataset, InstanceID: &scope.InstanceID, TenantID: scope.TenantID}
+	var all []directory.Department
+	for p := (storage.Page{Limit: maxLimit}); ; {
+		part, cursor, err := a.Reader.Departments(c.Request.Context(), filter, p)
+		if err != nil {
+			_ = c.Error(err)
+			return
+		}
+		for i := range part {
+			all = append(all, part[i].Entity)
+		}
+		if cursor == "" {
+			break
+		}
+		p.Cursor = cursor
+	}
+	c.JSON(http.StatusOK, gin.H{"departments": len(all), "roots": nodes(directory.Tree(all), 0)})
+}
+
+func nodes(tree []*directory.Node, depth int) []*node {
+	if depth == maxTreeDepth {
+		return nil
+	}
+	shown := make([]*node, 0, len(tree))
+	for _, n := range tree {
+		shown = append(shown, &node{Code: n.Code, Name: n.Name, ParentMissing: n.ParentMissing, Children: nodes(n.Children, depth+1)})
+	}
+	return shown
+}
+
+// scopeQuery reads the one scope that a request is about.
+func scopeQuery(c *gin.Context) (directory.Scope, error) {
+	d, err := dataset(c, directory.Prod)
+	if err != nil {
+		return directory.Scope{}, err
+	}
+	scope := directory.Scope{Dataset: d, InstanceID: c.Query("instanceId"), TenantID: c.Query("tenantId")}
+	if scope.TenantID == "" {
+		return scope, &badRequest{"tenantId: missing"}
+	}
+	return scope, nil
+}
+
+// change is an entry of the feed.
+type change struct {
+	Seq int64 `json:"seq"`
+	directory.Scope
+	Kind    directory.Kind `json:"kind"`
+	Key     string         `json:"key"`
+	Deleted bool           `json:"deleted,omitempty"`
+	Entity  any            `json:"entity"`
+}
+
+// changes serves the feed: the newest state of each entity at the place of its
+// newest change. A reader keeps "next" and asks for what comes after it.
+func (a *API) changes(c *gin.Context) {
+	p, err := page(c)
+	if err != nil {
+		_ = c.Error(err)
+		return
+	}
+	after, err := strconv.ParseInt(c.DefaultQuery("after", "0"), 10, 64)
+	if err != nil || after < 0 {
+		_ = c.Error(&badRequest{"after: want the number that the last answer gave as next"})
+		return
+	}
+	found, err := a.Reader.Changes(c.Request.Context(), after, p.Limit)
+	if err != nil {
+		_ = c.Error(err)
+		return
+	}
+	show := a.personal(c)
+	items := make([]change, 0, len(found))
+	for _, f := range found {
+		item := change{Seq: f.Seq, Scope: f.Scope, Kind: f.Kind, Key: f.Key, Deleted: f.Deleted}
+		switch {
+		case f.Tenant != nil:
+			item.Entity = f.Tenant
+		case f.Department != nil:
+			item.Entity = f.Department
+		case f.User != nil:
+			show(f.User)
+			item.Entity = f.User
+		case f.Application != nil:
+			item.Entity = f.Application
+		}
+		items = append(items, item)
+		after = f.Seq
+	}
+	c.JSON(http.StatusOK, gin.H{"items": items, "next": after, "more": len(found) == p.Limit})
+}

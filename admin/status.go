@@ -1,0 +1,202 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/fanout"
+	"github.com/openkoo/connector/storage"
+)
+
+// SyncState answers "is it synced?".
+type SyncState string
+
+// The answers, the gravest first.
+const (
+	Unknown  SyncState = "unknown"  // nothing was ever pushed
+	Held     SyncState = "held"     // deletions wait for a decision
+	Degraded SyncState = "degraded" // dead letters, or a target that is down or paused with work left
+	Syncing  SyncState = "syncing"  // on its way
+	Synced   SyncState = "synced"   // every target has what the store has
+)
+
+// gravity orders the answers for a summary.
+var gravity = map[SyncState]int{Synced: 0, Unknown: 1, Syncing: 2, Held: 3, Degraded: 4}
+
+// TargetStatus is how far one target has come.
+type TargetStatus struct {
+	Name      string       `json:"name"`
+	State     fanout.State `json:"state"`
+	Pending   int          `json:"pending"` // not tried yet, changes not yet relayed among them
+	Retrying  int          `json:"retrying"`
+	Waiting   int          `json:"waiting"` // for a department that is not there
+	Delivered int          `json:"delivered"`
+	Dead      int          `json:"dead"`
+	// OldestPendingSeconds is how long the oldest open delivery has waited.
+	OldestPendingSeconds float64 `json:"oldestPendingSeconds"`
+	LastError            string  `json:"lastError,omitempty"`
+}
+
+// SyncStatus is the answer for one scope.
+type SyncStatus struct {
+	directory.Scope
+	State           SyncState           `json:"state"`
+	LastFull        *directory.PushMark `json:"lastFull"`
+	LastIncremental *directory.PushMark `json:"lastIncremental"`
+	Departments     int                 `json:"departments"`
+	ParentMissing   int                 `json:"parentMissing"`
+	Users           int                 `json:"users"`
+	Applications    int                 `json:"applications"`
+	HeldPush        string              `json:"heldPush,omitempty"`
+	HeldDeletions   int                 `json:"heldDeletions,omitempty"`
+	Targets         []TargetStatus      `json:"targets"`
+}
+
+func (a *API) syncStatus(c *gin.Context) {
+	if c.Query("tenantId") == "" {
+		a.syncSummary(c)
+		return
+	}
+	scope, err := scopeQuery(c)
+	if err != nil {
+		_ = c.Error(err)
+		return
+	}
+	state, err := a.Reader.State(c.Request.Context(), scope)
+	if errors.Is(err, storage.ErrNotFound) {
+		c.JSON(http.StatusOK, SyncStatus{Scope: scope, State: Unknown, Targets: []TargetStatus{}})
+		return
+	}
+	if err == nil {
+		var status SyncStatus
+		if status, err = a.statusOf(c.Request.Context(), state); err == nil {
+			c.JSON(http.StatusOK, status)
+			return
+		}
+	}
+	_ = c.Error(err)
+}
+
+// syncSummary answers for all scopes, a page at a time, with the gravest state.
+func (a *API) syncSummary(c *gin.Context) {
+	f, p, err := entityQuery(c, "", "")
+	if err != nil {
+		_ = c.Error(err)
+		return
+	}
+	states, cursor, err := a.Reader.States(c.Request.Context(), f, p)
+	if err != nil {
+		_ = c.Error(err)
+		return
+	}
+	overall := Unknown
+	if len(states) > 0 {
+		overall = Synced
+	}
+	all := make([]SyncStatus, 0, len(states))
+	for _, state := range states {
+		status, err := a.statusOf(c.Request.Context(), state)
+		if err != nil {
+			_ = c.Error(err)
+			return
+		}
+		if gravity[status.State] > gravity[overall] {
+			overall = status.State
+		}
+		all = append(all, status)
+	}
+	c.JSON(http.StatusOK, gin.H{"state": overall, "tenants": all, "cursor": cursor})
+}
+
+func (a *API) statusOf(ctx context.Context, state directory.State) (SyncStatus, error) {
+	status := SyncStatus{
+		Scope: state.Scope, State: Synced, LastFull: state.LastFull, LastIncremental: state.LastIncremental,
+		Departments: state.Departments, ParentMissing: state.ParentMissing, Users: state.Users, Applications: state.Applications,
+		Targets: []TargetStatus{},
+	}
+	open, degraded := false, false
+	for _, t := range a.Deliverer.Targets() {
+		if a.Matches != nil && !a.Matches(t.Name, state.Scope) {
+			continue
+		}
+		one, err := a.targetStatus(ctx, t, &state.Scope)
+		if err != nil {
+			return status, err
+		}
+		waits := one.Pending+one.Retrying > 0
+		open = open || waits
+		degraded = degraded || one.Dead > 0 || (waits && t.State != fanout.Up)
+		status.Targets = append(status.Targets, one)
+	}
+	if state.Hold != nil {
+		status.HeldPush, status.HeldDeletions = state.Hold.PushID, len(state.Hold.Codes)
+	}
+	switch {
+	case degraded:
+		status.State = Degraded
+	case state.Hold != nil:
+		status.State = Held
+	case open:
+		status.State = Syncing
+	}
+	return status, nil
+}
+
+func (a *API) targetStatus(ctx context.Context, t fanout.Status, scope *directory.Scope) (TargetStatus, error) {
+	counts, err := a.Reader.Counts(ctx, t.Name, scope)
+	if err != nil {
+		return TargetStatus{}, err
+	}
+	status := TargetStatus{
+		Name: t.Name, State: t.State,
+		Pending:   counts.Slots[storage.SlotPending] + counts.Unrelayed,
+		Retrying:  counts.Slots[storage.SlotRetrying],
+		Waiting:   counts.Slots[storage.SlotWaiting],
+		Delivered: counts.Slots[storage.SlotDelivered],
+		Dead:      counts.Slots[storage.SlotDead],
+		LastError: counts.LastError,
+	}
+	if status.LastError == "" && t.State != fanout.Up {
+		status.LastError = t.LastError
+	}
+	if !counts.Oldest.IsZero() {
+		status.OldestPendingSeconds = a.Now().Sub(counts.Oldest).Seconds()
+	}
+	return status, nil
+}
+
+// targetView is a target with its counts over all tenants.
+type targetView struct {
+	fanout.Status
+	Deliveries TargetStatus `json:"deliveries"`
+}
+
+func (a *API) targets(c *gin.Context) {
+	var views []targetView
+	for _, t := range a.Deliverer.Targets() {
+		counts, err := a.targetStatus(c.Request.Context(), t, nil)
+		if err != nil {
+			_ = c.Error(err)
+			return
+		}
+		views = append(views, targetView{t, counts})
+	}
+	respond(c, views, "", nil)
+}
+
+func (a *API) pause(c *gin.Context)  { a.steer(c, "paused", a.Deliverer.Pause) }
+func (a *API) resume(c *gin.Context) { a.steer(c, "resumed", a.Deliverer.Resume) }
+
+func (a *API) steer(c *gin.Context, verb string, do func(string) error) {
+	name := c.Param("name")
+	if err := do(name); err != nil {
+		_ = c.Error(err)
+		return
+	}
+	a.Logger.Info("audit: target "+verb, "target", name, "remote", c.ClientIP())
+	c.JSON(http.StatusOK, gin.H{"target": name, "result": verb})
+}
