@@ -113,15 +113,15 @@ func (r *round) phase(ctx context.Context, run func() error) error {
 // each runs do for every task, as many at once as the target allows, and ends
 // early when nothing more may be sent.
 func (r *round) each(ctx context.Context, tasks []storage.Task, do func(context.Context, storage.Task)) error {
-	group, ctx := errgroup.WithContext(ctx)
+	group, running := errgroup.WithContext(ctx)
 	group.SetLimit(r.Concurrency)
 	for _, task := range tasks {
-		if r.stopped() || ctx.Err() != nil {
+		if r.stopped() || running.Err() != nil {
 			break
 		}
 		group.Go(func() error {
-			do(ctx, task)
-			return r.flushSome(ctx)
+			do(running, task)
+			return r.flushSome(running)
 		})
 	}
 	if err := group.Wait(); err != nil {
@@ -198,7 +198,7 @@ func (r *round) halt() {
 
 // forEach runs do for every item, at most limit at once.
 func forEach[T any](ctx context.Context, limit int, items []T, do func(context.Context, T)) error {
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group
 	group.SetLimit(limit)
 	for _, item := range items {
 		if ctx.Err() != nil {

@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"crypto"
+	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1" //nolint:gosec // the marketplace may use OAEP with SHA-1 (spec/marketplace.md §3.2)
 	"crypto/sha256"
@@ -108,7 +109,7 @@ func EncryptFor(publicPEM []byte, plain []byte) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("public key: %T; want RSA", parsed)
 	}
-	ciphertext, err := rsa.EncryptOAEP(sha256.New(), nil, key, plain, nil)
+	ciphertext, err := rsa.EncryptOAEP(sha256.New(), rand.Reader, key, plain, nil)
 	if err != nil {
 		return "", fmt.Errorf("encrypt: %w", err)
 	}

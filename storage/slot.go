@@ -122,6 +122,10 @@ type Slot struct {
 	// Uncertain means that an attempt was begun and its answer is not known:
 	// the object must be looked for before it is created again.
 	Uncertain bool `json:"uncertain,omitempty"`
+	// Marks counts how often the slot was made due. The store sets it; Settle
+	// takes it as it was claimed, so that a slot made due again during an
+	// attempt is not taken for delivered.
+	Marks int64 `json:"-"`
 	// Attempts counts the failed attempts since the last success or change.
 	Attempts int `json:"attempts"`
 	// DirtySince is when the slot left SlotDelivered; DueAt when to try next.

@@ -28,7 +28,7 @@ func entityStatement(rows int) string {
 		}
 		statement = append(statement, one...)
 	}
-	return string(append(statement, " ON CONFLICT DO UPDATE SET name = excluded.name, parent = excluded.parent, flags = excluded.flags,"+
+	return string(append(statement, " ON CONFLICT (scope, kind, key) DO UPDATE SET name = excluded.name, parent = excluded.parent, flags = excluded.flags,"+
 		" version = excluded.version, seq = excluded.seq, source_time = excluded.source_time, changed_at = excluded.changed_at, data = excluded.data"...))
 }
 
@@ -109,10 +109,14 @@ func (s *Store) apply(ctx context.Context, t *tx, id int64, plan *directory.Plan
 			return err
 		}
 	}
+	last := int64(0)
+	if !plan.Empty() {
+		last = t.w.seq
+	}
 	d := plan.Delta
 	_, err := t.exec(ctx, "UPDATE scopes SET departments = departments + ?, parent_missing = parent_missing + ?, users = users + ?,"+
 		" applications = applications + ?, full_time = MAX(full_time, ?), seq = MAX(seq, ?) WHERE id = ?",
-		d.Departments, d.ParentMissing, d.Users, d.Applications, int64(plan.FullTime), t.w.seq, id)
+		d.Departments, d.ParentMissing, d.Users, d.Applications, int64(plan.FullTime), last, id)
 	if err != nil {
 		return fmt.Errorf("write counters: %w", err)
 	}
@@ -155,6 +159,7 @@ func (s *Store) writeEntities(ctx context.Context, t *tx, id int64, plan *direct
 			return fmt.Errorf("write departments: %w", err)
 		}
 	}
+	slices.SortFunc(plan.Users, func(a, b directory.User) int { return cmp.Compare(a.UserName, b.UserName) })
 	for i := range plan.Users {
 		u := &plan.Users[i]
 		data, err := json.Marshal(u)
@@ -165,6 +170,7 @@ func (s *Store) writeEntities(ctx context.Context, t *tx, id int64, plan *direct
 			return fmt.Errorf("write users: %w", err)
 		}
 	}
+	slices.SortFunc(plan.Applications, func(a, b directory.Application) int { return cmp.Compare(a.AppID, b.AppID) })
 	for i := range plan.Applications {
 		a := &plan.Applications[i]
 		data, err := json.Marshal(application{Application: *a, SealedSecret: a.SealedSecret, SecretFingerprint: a.SecretFingerprint})

@@ -158,14 +158,21 @@ func (s *Store) ApplyAccepted(ctx context.Context, pushID string, plan storage.P
 	if err != nil {
 		return nil, err
 	}
+	s.scopes.add(scopeID, record.Scope)
+	defer s.turns.take(record.Scope)()
+	// Again, in the scope's turn: another may have applied it while we waited.
+	if record, scopeID, err = s.record(ctx, s.read, pushID); err != nil {
+		return nil, err
+	}
 	if record.Phase == storage.PhaseApplied {
 		return nil, fmt.Errorf("push %s is applied: %w", pushID, storage.ErrConflict)
 	}
-	s.scopes.add(scopeID, record.Scope)
-	defer s.turns.take(record.Scope)()
 	planned, err := s.planAside(ctx, record.Scope, scopeID, plan)
 	if err != nil {
-		return nil, errors.Join(err, s.dropRecord(ctx, pushID))
+		if dropErr := s.dropRecord(ctx, pushID); dropErr != nil {
+			return nil, errors.Join(err, dropErr)
+		}
+		return nil, err
 	}
 	decisions, err := packDecisions(planned.Decisions)
 	if err != nil {
@@ -257,6 +264,10 @@ func (s *Store) Decide(ctx context.Context, pushID, note string, plan func(conte
 		// The decided push's own result comes first: clearing the hold below
 		// would call it replaced.
 		if _, err := t.exec(ctx, "UPDATE journal SET result = ?, note = ? WHERE id = ?", string(planned.Result), note, pushID); err != nil {
+			return fmt.Errorf("note decision: %w", err)
+		}
+		if _, err := t.exec(ctx, "UPDATE scopes SET last_full = json_set(last_full, '$.result', ?) WHERE id = ? AND json_extract(last_full, '$.id') = ?",
+			string(planned.Result), scopeID, pushID); err != nil {
 			return fmt.Errorf("note decision: %w", err)
 		}
 		planned.HoldSet, planned.Hold = true, nil

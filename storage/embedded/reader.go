@@ -4,10 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
@@ -43,136 +40,129 @@ func decodeCursor(cursor string, n int) ([]string, error) {
 	return parts, nil
 }
 
-// numbered is a scope with its number.
-type numbered struct {
-	id    int64
-	scope directory.Scope
+// entityScopes narrows scopes to those of a filter.
+func entityScopes(f storage.EntityFilter) (string, []any) {
+	return scopeWhere(f.Dataset, f.InstanceID, f.TenantID)
 }
 
-// matchingScopes lists the scopes of a filter from a number on, by number.
-func (s *Store) matchingScopes(ctx context.Context, f storage.EntityFilter, from int64, limit int) ([]numbered, error) {
-	where, args := []string{"dataset = ?", "id >= ?"}, []any{string(f.Dataset), from}
-	if f.TenantID != "" {
-		where, args = append(where, "tenant_id = ?"), append(args, f.TenantID)
-	}
-	if f.InstanceID != nil {
-		where, args = append(where, "instance_id = ?"), append(args, *f.InstanceID)
-	}
-	rows, err := s.read.QueryContext(ctx, "SELECT id, dataset, instance_id, tenant_id FROM scopes WHERE "+strings.Join(where, " AND ")+" ORDER BY id LIMIT ?", append(args, limit)...)
-	if err != nil {
-		return nil, fmt.Errorf("list scopes: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var all []numbered
-	for rows.Next() {
-		var n numbered
-		if err := rows.Scan(&n.id, &n.scope.Dataset, &n.scope.InstanceID, &n.scope.TenantID); err != nil {
-			return nil, fmt.Errorf("list scopes: %w", err)
-		}
-		all = append(all, n)
-	}
-	return all, rows.Err()
-}
-
-// States implements storage.Reader.
+// States implements storage.Reader. Scopes go by tenant and instance, the
+// order of their index.
 func (s *Store) States(ctx context.Context, f storage.EntityFilter, page storage.Page) ([]directory.State, string, error) {
 	limit := pageLimit(page.Limit)
-	from := int64(0)
+	where, args := entityScopes(f)
 	if page.Cursor != "" {
-		parts, err := decodeCursor(page.Cursor, 1)
-		if err != nil {
-			return nil, "", err
-		}
-		if from, err = strconv.ParseInt(parts[0], 10, 64); err != nil {
-			return nil, "", storage.ErrBadCursor
-		}
-	}
-	scopes, err := s.matchingScopes(ctx, f, from, limit+1)
-	if err != nil {
-		return nil, "", err
-	}
-	next := ""
-	if len(scopes) > limit {
-		next = encodeCursor(strconv.FormatInt(scopes[limit].id, 10))
-		scopes = scopes[:limit]
-	}
-	states := make([]directory.State, 0, len(scopes))
-	for _, n := range scopes {
-		_, state, err := scanState(s.read.QueryRowContext(ctx, "SELECT "+stateColumns+" FROM scopes WHERE id = ?", n.id))
-		if err != nil {
-			return nil, "", fmt.Errorf("read state of %s: %w", n.scope, err)
-		}
-		states = append(states, state)
-	}
-	return states, next, nil
-}
-
-// scopesPerStep bounds the scopes looked through at once for a page.
-const scopesPerStep = 500
-
-// list reads a page of one kind of entity, by scope and key.
-func list[T any](ctx context.Context, s *Store, kind directory.Kind, f storage.EntityFilter, page storage.Page, decode func(*row) (T, error)) ([]storage.Scoped[T], string, error) {
-	limit := pageLimit(page.Limit)
-	from, after := int64(0), ""
-	resumed := page.Cursor != ""
-	if resumed {
 		parts, err := decodeCursor(page.Cursor, 2)
 		if err != nil {
 			return nil, "", err
 		}
-		if from, err = strconv.ParseInt(parts[0], 10, 64); err != nil {
-			return nil, "", storage.ErrBadCursor
-		}
-		after = parts[1]
+		where, args = where+" AND (tenant_id, instance_id) > (?, ?)", append(args, anys(parts)...)
 	}
-	var found []storage.Scoped[T]
-	var last int64
-	for {
-		scopes, err := s.matchingScopes(ctx, f, from, scopesPerStep)
+	rows, err := s.read.QueryContext(ctx, "SELECT "+stateColumns+" FROM scopes s WHERE "+where+" AND "+seenScope+
+		" ORDER BY tenant_id, instance_id LIMIT ?", append(args, limit+1)...)
+	if err != nil {
+		return nil, "", fmt.Errorf("list states: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var states []directory.State
+	for rows.Next() {
+		_, state, err := scanState(rows)
 		if err != nil {
-			return nil, "", err
+			return nil, "", fmt.Errorf("list states: %w", err)
 		}
-		for _, n := range scopes {
-			where, args := "scope = ? AND kind = ?", []any{n.id, kind}
-			if resumed && n.id == from {
-				where, args = where+" AND key > ?", append(args, after)
-			}
-			resumed = false
-			where, args = narrow(where, args, f)
-			v := view{q: s.read, scope: n.scope, id: n.id}
-			err := v.each(ctx, where+" ORDER BY key LIMIT ?", append(args, limit+1-len(found)), func(e *row) error {
-				if len(found) == limit { // one more than fits: there is a next page
-					found = append(found, storage.Scoped[T]{})
-					return nil
-				}
-				entity, err := decode(e)
-				found = append(found, storage.Scoped[T]{Scope: n.scope, Entity: entity})
-				last, after = n.id, e.key
-				return err
-			})
-			if err != nil {
-				return nil, "", err
-			}
-			if len(found) > limit {
-				return found[:limit], encodeCursor(strconv.FormatInt(last, 10), after), nil
-			}
-		}
-		if len(scopes) < scopesPerStep {
-			return found, "", nil
-		}
-		from = scopes[len(scopes)-1].id + 1
+		states = append(states, state)
 	}
+	if err := rows.Err(); err != nil {
+		return nil, "", fmt.Errorf("list states: %w", err)
+	}
+	if len(states) <= limit {
+		return states, "", nil
+	}
+	last := states[limit-1].Scope
+	return states[:limit], encodeCursor(last.TenantID, last.InstanceID), nil
+}
+
+// list reads a page of one kind of entity, by tenant, instance and key. A page
+// that goes on inside a scope reads the rest of that scope first.
+func list[T any](ctx context.Context, s *Store, kind directory.Kind, f storage.EntityFilter, page storage.Page, decode func(*row) (T, error)) ([]storage.Scoped[T], string, error) {
+	limit := pageLimit(page.Limit)
+	if page.Cursor == "" {
+		found, err := listPart(ctx, s, kind, f, "", nil, limit+1, decode)
+		return cutPage(found, limit, err)
+	}
+	parts, err := decodeCursor(page.Cursor, 3)
+	if err != nil {
+		return nil, "", err
+	}
+	found, err := listPart(ctx, s, kind, f, " AND s.tenant_id = ? AND s.instance_id = ? AND e.key > ?", anys(parts), limit+1, decode)
+	if err == nil && len(found) <= limit {
+		var rest []entry[T]
+		rest, err = listPart(ctx, s, kind, f, " AND (s.tenant_id, s.instance_id) > (?, ?)", anys(parts[:2]), limit+1-len(found), decode)
+		found = append(found, rest...)
+	}
+	return cutPage(found, limit, err)
+}
+
+// entry is an entity with its key, for the cursor behind it.
+type entry[T any] struct {
+	storage.Scoped[T]
+	key string
+}
+
+func cutPage[T any](found []entry[T], limit int, err error) ([]storage.Scoped[T], string, error) {
+	if err != nil {
+		return nil, "", err
+	}
+	next := ""
+	if len(found) > limit {
+		found = found[:limit]
+		last := found[limit-1]
+		next = encodeCursor(last.Scope.TenantID, last.Scope.InstanceID, last.key)
+	}
+	page := make([]storage.Scoped[T], len(found))
+	for i := range found {
+		page[i] = found[i].Scoped
+	}
+	return page, next, nil
+}
+
+func listPart[T any](ctx context.Context, s *Store, kind directory.Kind, f storage.EntityFilter, from string, fromArgs []any, limit int, decode func(*row) (T, error)) ([]entry[T], error) {
+	where, args := entityScopes(f)
+	where, args = where+" AND e.kind = ?", append(args, kind)
+	where, args = narrow(where+from, append(args, fromArgs...), f)
+	rows, err := s.read.QueryContext(ctx, "SELECT s.dataset, s.instance_id, s.tenant_id, "+entityColumns+
+		" FROM scopes s CROSS JOIN entities e ON e.scope = s.id WHERE "+where+" ORDER BY s.tenant_id, s.instance_id, e.key LIMIT ?", append(args, limit)...)
+	if err != nil {
+		return nil, fmt.Errorf("list entities: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var found []entry[T]
+	for rows.Next() {
+		var e row
+		var one entry[T]
+		if err := e.scan(rows, &one.Scope.Dataset, &one.Scope.InstanceID, &one.Scope.TenantID); err != nil {
+			return nil, fmt.Errorf("list entities: %w", err)
+		}
+		one.key = e.key
+		if one.Entity, err = decode(&e); err != nil {
+			return nil, err
+		}
+		found = append(found, one)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list entities: %w", err)
+	}
+	return found, nil
 }
 
 func narrow(where string, args []any, f storage.EntityFilter) (string, []any) {
 	if !f.Deleted {
-		where += " AND flags & 1 = 0"
+		where += " AND e.flags & 1 = 0"
 	}
 	if f.Key != "" {
-		where, args = where+" AND key = ?", append(args, f.Key)
+		where, args = where+" AND e.key = ?", append(args, f.Key)
 	}
 	if f.Parent != nil {
-		where, args = where+" AND parent = ?", append(args, *f.Parent)
+		where, args = where+" AND e.parent = ?", append(args, *f.Parent)
 	}
 	return where, args
 }
@@ -321,117 +311,4 @@ func scopeWhere(dataset directory.Dataset, instanceID *string, tenantID string) 
 		where, args = where+" AND s.instance_id = ?", append(args, *instanceID)
 	}
 	return where, args
-}
-
-func deliveryWhere(f storage.DeliveryFilter) (string, []any) {
-	where, args := scopeWhere(f.Dataset, f.InstanceID, f.TenantID)
-	if f.Target != "" {
-		where, args = where+" AND t.target = ?", append(args, f.Target)
-	}
-	if f.State != 0 {
-		where, args = where+" AND t.state = ?", append(args, uint8(f.State))
-	}
-	if f.Kind != 0 {
-		where, args = where+" AND t.kind = ?", append(args, uint8(f.Kind))
-	}
-	if f.Key != "" {
-		where, args = where+" AND t.key = ?", append(args, f.Key)
-	}
-	return where, args
-}
-
-// Deliveries implements storage.Reader.
-func (s *Store) Deliveries(ctx context.Context, f storage.DeliveryFilter, page storage.Page) ([]storage.Slot, string, error) {
-	where, args := deliveryWhere(f)
-	if page.Cursor != "" {
-		parts, err := decodeCursor(page.Cursor, 4)
-		if err != nil {
-			return nil, "", err
-		}
-		where, args = where+" AND (t.target, t.scope, t.kind, t.key) > (?, CAST(? AS INTEGER), CAST(? AS INTEGER), ?)", append(args, anys(parts)...)
-	}
-	limit := pageLimit(page.Limit)
-	rows, err := s.read.QueryContext(ctx, "SELECT t.target, s.dataset, s.instance_id, s.tenant_id, "+slotColumns+
-		" FROM slots t JOIN scopes s ON s.id = t.scope WHERE "+where+" ORDER BY t.target, t.scope, t.kind, t.key LIMIT ?", append(args, limit+1)...)
-	if err != nil {
-		return nil, "", fmt.Errorf("list deliveries: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var slots []storage.Slot
-	var ids []int64
-	for rows.Next() {
-		var slot storage.Slot
-		var id int64
-		var times [3]int64
-		into := append([]any{&slot.Target, &slot.Scope.Dataset, &slot.Scope.InstanceID, &slot.Scope.TenantID}, slotInto(&slot, &id, &times)...)
-		if err := rows.Scan(into...); err != nil {
-			return nil, "", fmt.Errorf("list deliveries: %w", err)
-		}
-		setTimes(&slot, times)
-		slots, ids = append(slots, slot), append(ids, id)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, "", fmt.Errorf("list deliveries: %w", err)
-	}
-	if len(slots) <= limit {
-		return slots, "", nil
-	}
-	last := slots[limit-1]
-	return slots[:limit], encodeCursor(last.Target, strconv.FormatInt(ids[limit-1], 10), strconv.Itoa(int(last.Kind)), last.Key), nil
-}
-
-// Counts implements storage.Reader.
-func (s *Store) Counts(ctx context.Context, targetName string, scope *directory.Scope) (storage.TargetCounts, error) {
-	counts := storage.TargetCounts{Slots: make(storage.SlotCounts)}
-	where, args := "target = ?", []any{targetName}
-	feed, feedArgs := "seq > COALESCE((SELECT seq FROM relays WHERE target = ?), 0)", []any{targetName}
-	if scope != nil {
-		id, err := s.scopeOf(ctx, s.read, *scope)
-		if errors.Is(err, errUnknownScope) {
-			return counts, nil
-		}
-		if err != nil {
-			return counts, err
-		}
-		where, args = where+" AND scope = ?", append(args, id)
-		feed, feedArgs = feed+" AND scope = ?", append(feedArgs, id)
-	}
-	rows, err := s.read.QueryContext(ctx, "SELECT state, SUM(n) FROM slot_counts WHERE "+where+" GROUP BY state", args...)
-	if err != nil {
-		return counts, fmt.Errorf("count slots of %s: %w", targetName, err)
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var state storage.SlotState
-		var n int
-		if err := rows.Scan(&state, &n); err != nil {
-			return counts, fmt.Errorf("count slots of %s: %w", targetName, err)
-		}
-		if n > 0 {
-			counts.Slots[state] = n
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return counts, fmt.Errorf("count slots of %s: %w", targetName, err)
-	}
-	if err := s.read.QueryRowContext(ctx, "SELECT COUNT(*) FROM entities WHERE "+feed, feedArgs...).Scan(&counts.Unrelayed); err != nil {
-		return counts, fmt.Errorf("count unrelayed changes of %s: %w", targetName, err)
-	}
-	return counts, s.troubles(ctx, where, args, &counts)
-}
-
-// troubles finds the oldest open slot and the newest error.
-func (s *Store) troubles(ctx context.Context, where string, args []any, counts *storage.TargetCounts) error {
-	var oldest *int64
-	if err := s.read.QueryRowContext(ctx, "SELECT MIN(dirty_since) FROM slots WHERE state IN (1, 2) AND "+where, args...).Scan(&oldest); err != nil {
-		return fmt.Errorf("find oldest slot: %w", err)
-	}
-	if oldest != nil {
-		counts.Oldest = fromMillis(*oldest)
-	}
-	err := s.read.QueryRowContext(ctx, "SELECT last_error FROM slots WHERE state IN (2, 3, 5) AND state <> 3 AND "+where+" LIMIT 1", args...).Scan(&counts.LastError)
-	if err != nil && !errors.Is(err, errNoRows) {
-		return fmt.Errorf("find last error: %w", err)
-	}
-	return nil
 }

@@ -14,13 +14,13 @@ import (
 // known of the target's side and starts its attempts anew.
 const markSlot = "INSERT INTO slots (target, scope, kind, key, state, desired, dirty_since, due_at) VALUES (?, ?, ?, ?, 1, ?, ?, ?)" + onMark
 
-const onMark = " ON CONFLICT DO UPDATE SET desired = MAX(desired, excluded.desired), attempts = 0, state = 1, error_class = '', last_error = ''," +
-	" dirty_since = CASE WHEN state IN (1, 2) THEN dirty_since ELSE excluded.dirty_since END, due_at = excluded.due_at"
+const onMark = " ON CONFLICT DO UPDATE SET desired = MAX(desired, excluded.desired), marks = marks + 1, attempts = 0, state = 1, error_class = '', last_error = ''," +
+	" dirty_since = CASE WHEN state <> 4 THEN dirty_since ELSE excluded.dirty_since END, due_at = excluded.due_at"
 
 // markUsers makes the slots of users due whose look depends on something else
 // that changed. Only users already relayed have one; the others come by themselves.
-const markUsers = "UPDATE slots SET attempts = 0, state = 1, error_class = '', last_error = ''," +
-	" dirty_since = CASE WHEN state IN (1, 2) THEN dirty_since ELSE ? END, due_at = ?" +
+const markUsers = "UPDATE slots SET marks = marks + 1, attempts = 0, state = 1, error_class = '', last_error = ''," +
+	" dirty_since = CASE WHEN state <> 4 THEN dirty_since ELSE ? END, due_at = ?" +
 	" WHERE target = ? AND scope = ? AND kind = 2"
 
 const usersOf = " AND key IN (SELECT key FROM entities WHERE scope = ? AND kind = 3 AND parent = ? AND flags & 1 = 0)"
@@ -64,6 +64,7 @@ func (s *Store) Relay(ctx context.Context, targetName string, options storage.Re
 	for _, scope := range touched {
 		scopes = append(scopes, scope)
 	}
+	sortedScopes(scopes)
 	return read, scopes, nil
 }
 

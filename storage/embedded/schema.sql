@@ -34,7 +34,8 @@ CREATE TABLE entities (
   PRIMARY KEY (scope, kind, key)
 ) WITHOUT ROWID;
 CREATE INDEX entities_parent ON entities (scope, kind, parent);
-CREATE INDEX entities_seq ON entities (seq);
+CREATE UNIQUE INDEX entities_seq ON entities (seq);
+CREATE INDEX entities_tombstones ON entities (changed_at) WHERE flags & 1 = 1;
 
 -- Every push that was accepted. id is a UUIDv7: it sorts by arrival.
 CREATE TABLE journal (
@@ -55,6 +56,7 @@ CREATE TABLE journal (
 );
 CREATE INDEX journal_scope ON journal (scope, id);
 CREATE INDEX journal_open ON journal (id) WHERE phase = 'received';
+CREATE INDEX journal_applied ON journal (applied_at) WHERE phase = 'applied';
 
 -- What each target should have of each entity, and what it has.
 -- state: 1 pending, 2 retrying, 3 waiting, 4 delivered, 5 dead.
@@ -73,15 +75,18 @@ CREATE TABLE slots (
   attempts INTEGER NOT NULL DEFAULT 0,
   dirty_since INTEGER NOT NULL,
   due_at INTEGER NOT NULL,
+  marks INTEGER NOT NULL DEFAULT 0, -- how often it was made due; tells a late outcome
+  failed_at INTEGER NOT NULL DEFAULT 0,
   error_class TEXT NOT NULL DEFAULT '',
   last_error TEXT NOT NULL DEFAULT '',
   delivered_at INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (target, scope, kind, key)
 ) WITHOUT ROWID;
 CREATE INDEX slots_due ON slots (target, scope, kind, due_at) WHERE state IN (1, 2);
-CREATE INDEX slots_dirty ON slots (target, scope, dirty_since) WHERE state IN (1, 2);
+CREATE INDEX slots_dirty ON slots (target, scope, dirty_since) WHERE state IN (1, 2, 3);
 CREATE INDEX slots_group ON slots (target, scope, grp) WHERE grp <> '';
-CREATE INDEX slots_troubled ON slots (target, scope, state) WHERE state IN (2, 3, 5);
+CREATE INDEX slots_open ON slots (target, scope, state) WHERE state <> 4;
+CREATE INDEX slots_failed ON slots (target, scope, failed_at) WHERE last_error <> '';
 
 -- How many slots are in which state, kept exact by the triggers below.
 CREATE TABLE slot_counts (

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/openkoo/connector/directory"
@@ -13,7 +14,7 @@ import (
 
 // slotColumns are read by scanTask, the entity's columns behind them.
 const slotColumns = "t.scope, t.kind, t.key, t.state, t.desired, t.delivered, t.hash, t.remote_id, t.grp, t.uncertain, t.attempts," +
-	" t.dirty_since, t.due_at, t.error_class, t.last_error, t.delivered_at"
+	" t.marks, t.dirty_since, t.due_at, t.error_class, t.last_error, t.delivered_at"
 
 // taskQuery joins slots with the entities they deliver: kinds 1 and 3 are
 // departments, 2 and 4 users.
@@ -22,7 +23,7 @@ const taskQuery = "SELECT " + slotColumns + ", e.name, e.parent, e.flags, e.vers
 
 func slotInto(slot *storage.Slot, scope *int64, times *[3]int64) []any {
 	return []any{scope, &slot.Kind, &slot.Key, &slot.State, &slot.Desired, &slot.Delivered, &slot.Hash, &slot.RemoteID, &slot.Group,
-		&slot.Uncertain, &slot.Attempts, &times[0], &times[1], &slot.ErrorClass, &slot.LastError, &times[2]}
+		&slot.Uncertain, &slot.Attempts, &slot.Marks, &times[0], &times[1], &slot.ErrorClass, &slot.LastError, &times[2]}
 }
 
 func setTimes(slot *storage.Slot, times [3]int64) {
@@ -121,7 +122,7 @@ func (s *Store) Claim(ctx context.Context, targetName string, scope directory.Sc
 		}
 		for kind := storage.SlotDepartment; kind <= storage.SlotMembership && len(claimed) < limit; kind++ {
 			part, err := tasks(ctx, t, targetName, scope,
-				"t.target = ? AND t.scope = ? AND t.kind = ? AND t.state IN (1, 2) AND t.due_at <= ? ORDER BY t.due_at LIMIT ?",
+				"t.target = ? AND t.scope = ? AND t.kind = ? AND t.state IN (1, 2) AND t.due_at <= ? ORDER BY t.due_at, t.key LIMIT ?",
 				targetName, id, uint8(kind), millis(now), limit-len(claimed))
 			if err != nil {
 				return err
@@ -182,17 +183,21 @@ func (s *Store) Settle(ctx context.Context, slots []storage.Slot) error {
 	return nil
 }
 
-// settleSlot writes an outcome. If the desired version moved on meanwhile the
-// slot stays pending, due at once, with what is known of the target's side.
+// settleSlot writes an outcome. If the slot was made due again meanwhile (a new
+// version, or a department or tenant its look depends on) it stays pending, due
+// at once, with what is known of the target's side.
 const settleSlot = "UPDATE slots SET" +
-	" state = CASE WHEN desired > ?1 THEN 1 ELSE ?2 END," +
-	" attempts = CASE WHEN desired > ?1 THEN 0 ELSE ?3 END," +
-	" due_at = CASE WHEN desired > ?1 THEN due_at ELSE ?4 END," +
-	" error_class = CASE WHEN desired > ?1 THEN '' ELSE ?5 END," +
-	" last_error = CASE WHEN desired > ?1 THEN '' ELSE ?6 END," +
-	" dirty_since = CASE WHEN ?2 IN (1, 2) AND state NOT IN (1, 2) THEN ?7 ELSE dirty_since END," +
+	" state = CASE WHEN " + overtaken + " THEN 1 ELSE ?2 END," +
+	" attempts = CASE WHEN " + overtaken + " THEN 0 ELSE ?3 END," +
+	" due_at = CASE WHEN " + overtaken + " THEN due_at ELSE ?4 END," +
+	" error_class = CASE WHEN " + overtaken + " THEN '' ELSE ?5 END," +
+	" last_error = CASE WHEN " + overtaken + " THEN '' ELSE ?6 END," +
+	" failed_at = CASE WHEN ?6 <> '' AND ?2 <> 3 THEN ?7 ELSE 0 END," +
+	" dirty_since = CASE WHEN " + overtaken + " THEN dirty_since WHEN ?2 = 4 THEN 0 WHEN state = 4 THEN ?7 ELSE dirty_since END," +
 	" delivered = ?8, hash = ?9, remote_id = ?10, grp = ?11, uncertain = ?12, delivered_at = ?13" +
 	" WHERE target = ?14 AND scope = ?15 AND kind = ?16 AND key = ?17"
+
+const overtaken = "(desired > ?1 OR marks > ?18)"
 
 func (s *Store) settleOne(ctx context.Context, t *tx, slot *storage.Slot) error {
 	id, err := s.scopeOf(ctx, t, slot.Scope)
@@ -209,7 +214,7 @@ func (s *Store) settleOne(ctx context.Context, t *tx, slot *storage.Slot) error 
 	}
 	_, err = t.exec(ctx, settleSlot, slot.Desired, uint8(slot.State), slot.Attempts, millis(slot.DueAt), slot.ErrorClass, slot.LastError,
 		millis(t.now), slot.Delivered, slot.Hash, slot.RemoteID, slot.Group, slot.Uncertain, millis(slot.DeliveredAt),
-		slot.Target, id, uint8(slot.Kind), slot.Key)
+		slot.Target, id, uint8(slot.Kind), slot.Key, slot.Marks)
 	if err != nil || slot.Kind != storage.SlotDepartment || before == slot.RemoteID {
 		return err
 	}
@@ -222,37 +227,77 @@ func (s *Store) settleOne(ctx context.Context, t *tx, slot *storage.Slot) error 
 // loseGroup makes the members of a department that left the target wait for
 // its return. Those with a change on its way just lose what they had.
 func loseGroup(ctx context.Context, t *tx, slot *storage.Slot, id int64) error {
-	_, err := t.exec(ctx, "UPDATE slots SET hash = '', state = CASE WHEN state IN (1, 2) THEN state ELSE 3 END"+
-		" WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND kind IN (3, 4)", slot.Target, id, slot.Key)
+	_, err := t.exec(ctx, "UPDATE slots SET hash = '', state = CASE WHEN state IN (1, 2) THEN state ELSE 3 END,"+
+		" dirty_since = CASE WHEN state = 4 THEN ? ELSE dirty_since END"+
+		" WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND kind IN (3, 4)", millis(t.now), slot.Target, id, slot.Key)
 	return err
 }
 
 // wakeWaiting makes the slots that wait for a department due.
 func wakeWaiting(ctx context.Context, t *tx, slot *storage.Slot, id int64) error {
 	now := millis(t.now)
-	n, err := t.exec(ctx, "UPDATE slots SET state = 1, due_at = ?, dirty_since = ?, error_class = '', last_error = ''"+
-		" WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND state = 3", now, now, slot.Target, id, slot.Key)
+	n, err := t.exec(ctx, "UPDATE slots SET state = 1, due_at = ?, error_class = '', last_error = ''"+
+		" WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND state = 3", now, slot.Target, id, slot.Key)
 	t.changed = t.changed || n > 0
 	return err
 }
 
-// Replay implements storage.Fanout.
+// replayStep bounds what one write of a replay makes due.
+const replayStep = 500
+
+// Replay implements storage.Fanout. It goes by key in small writes, so that a
+// slot that dies again meanwhile is not replayed for ever.
 func (s *Store) Replay(ctx context.Context, filter storage.DeliveryFilter) (int, error) {
-	where, args := deliveryWhere(filter)
-	if filter.State == 0 {
-		where += " AND t.state IN (2, 5)"
+	states := []storage.SlotState{storage.SlotRetrying, storage.SlotDead}
+	if filter.State != 0 {
+		if !slices.Contains(states, filter.State) {
+			return 0, nil
+		}
+		states = []storage.SlotState{filter.State}
 	}
-	var replayed int64
-	err := s.writer.do(ctx, func(ctx context.Context, t *tx) (err error) {
-		now := millis(t.now)
-		replayed, err = t.exec(ctx, "UPDATE slots SET state = 1, attempts = 0, due_at = ?, dirty_since = ? WHERE (target, scope, kind, key) IN"+
-			" (SELECT t.target, t.scope, t.kind, t.key FROM slots t JOIN scopes s ON s.id = t.scope WHERE t.state IN (2, 5) AND "+where+")",
-			append([]any{now, now}, args...)...)
-		t.changed = replayed > 0
-		return err
-	})
-	if err != nil {
-		return 0, fmt.Errorf("replay: %w", err)
+	total := 0
+	for _, state := range states {
+		filter.State = state
+		places, err := s.deliveryPlaces(ctx, filter)
+		if err != nil {
+			return total, fmt.Errorf("replay: %w", err)
+		}
+		for _, place := range places {
+			n, err := s.replayPlace(ctx, filter, place)
+			total += n
+			if err != nil {
+				return total, fmt.Errorf("replay: %w", err)
+			}
+		}
 	}
-	return int(replayed), nil
+	return total, nil
+}
+
+func (s *Store) replayPlace(ctx context.Context, filter storage.DeliveryFilter, place deliveryPlace) (total int, err error) {
+	after := slotPlace{}
+	for {
+		slots, err := s.slotsAt(ctx, filter, place, after, replayStep)
+		if err != nil || len(slots) == 0 {
+			return total, err
+		}
+		err = s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+			now := millis(t.now)
+			for _, slot := range slots {
+				n, err := t.exec(ctx, "UPDATE slots SET state = 1, attempts = 0, due_at = ?, error_class = '', last_error = ''"+
+					" WHERE target = ? AND scope = ? AND kind = ? AND key = ? AND state IN (2, 5)",
+					now, place.target, place.id, uint8(slot.Kind), slot.Key)
+				if err != nil {
+					return err
+				}
+				total += int(n)
+			}
+			t.changed = true
+			return nil
+		})
+		if err != nil {
+			return total, err
+		}
+		last := slots[len(slots)-1]
+		after = slotPlace{last.Kind, last.Key}
+	}
 }

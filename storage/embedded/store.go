@@ -52,6 +52,9 @@ type Store struct {
 
 	mu      sync.Mutex
 	changed chan struct{}
+
+	closing  sync.Once
+	closeErr error
 }
 
 var _ storage.Store = (*Store)(nil)
@@ -108,7 +111,7 @@ func (s *Store) open(ctx context.Context, path string) error {
 	s.write.SetMaxOpenConns(1)
 	conn, err := s.write.Conn(ctx)
 	if err != nil {
-		return fmt.Errorf("open database %s: %w", path, err)
+		return fmt.Errorf("open database %s: %w; if it is none of ours, move it away or set ORGSYNC_DATA_DIR to another directory", path, err)
 	}
 	if err := migrate(ctx, conn, path); err != nil {
 		return errors.Join(err, conn.Close())
@@ -169,8 +172,11 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 
 // Close waits for the write under way and closes the database.
 func (s *Store) Close() error {
-	s.writer.close()
-	return s.closeFiles()
+	s.closing.Do(func() {
+		s.writer.close()
+		s.closeErr = s.closeFiles()
+	})
+	return s.closeErr
 }
 
 func (s *Store) closeFiles() error {

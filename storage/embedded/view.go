@@ -123,11 +123,15 @@ func (v view) State(ctx context.Context) (directory.State, error) {
 	return state, err
 }
 
+// seenScope tells scopes a push was applied to from those that only ever had
+// one refused: the latter are not known to anybody.
+const seenScope = "(last_full IS NOT NULL OR last_incremental IS NOT NULL)"
+
 const stateColumns = "id, dataset, instance_id, tenant_id, full_time, departments, parent_missing, users, applications, seq, hold, last_full, last_incremental"
 
 func readState(ctx context.Context, q querier, scope directory.Scope) (directory.State, error) {
 	_, state, err := scanState(q.QueryRowContext(ctx,
-		"SELECT "+stateColumns+" FROM scopes WHERE dataset = ? AND tenant_id = ? AND instance_id = ?",
+		"SELECT "+stateColumns+" FROM scopes WHERE dataset = ? AND tenant_id = ? AND instance_id = ? AND "+seenScope,
 		string(scope.Dataset), scope.TenantID, scope.InstanceID))
 	if errors.Is(err, sql.ErrNoRows) {
 		return state, fmt.Errorf("scope %s: %w", scope, storage.ErrNotFound)
@@ -193,7 +197,11 @@ func decoded[T any](ctx context.Context, v view, kind directory.Kind, key string
 
 func (v view) Departments(ctx context.Context) iter.Seq2[directory.Department, error] {
 	return func(yield func(directory.Department, error) bool) {
-		rows, err := v.q.QueryContext(ctx,
+		q := v.q
+		if t, ok := q.(*tx); ok {
+			q = t.w.conn // a statement of its own: the loop's body may ask the same
+		}
+		rows, err := q.QueryContext(ctx,
 			"SELECT key, name, parent, flags, version, seq, source_time, changed_at FROM entities WHERE scope = ? AND kind = ? ORDER BY key",
 			v.id, directory.KindDepartment)
 		if err != nil {

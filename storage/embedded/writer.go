@@ -3,7 +3,6 @@ package embedded
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -104,19 +103,25 @@ func (w *writer) batch(first *job) {
 		return
 	}
 	var done []*job
-	changed := false
+	changed, lost := false, error(nil)
 	for j := first; j != nil; {
-		changed = w.one(j) || changed
+		var told bool
+		told, lost = w.one(j)
+		changed = changed || told
 		done = append(done, j)
 		j = nil
-		if len(done) < commitBatch {
+		if len(done) < commitBatch && lost == nil {
 			select {
 			case j = <-w.jobs:
 			default:
 			}
 		}
 	}
-	if _, err := w.conn.ExecContext(ctx, "COMMIT"); err != nil {
+	err := lost
+	if err == nil {
+		_, err = w.conn.ExecContext(ctx, "COMMIT")
+	}
+	if err != nil {
 		// Nothing of the batch is on disk. A rollback may have happened already.
 		_, _ = w.conn.ExecContext(ctx, "ROLLBACK")
 		// The numbers it took from the feed stay unused.
@@ -136,14 +141,18 @@ func (w *writer) batch(first *job) {
 }
 
 // one runs a job in a savepoint of its own, so that its failure is its alone.
-func (w *writer) one(j *job) (changed bool) {
+//
+// SQLite gives the whole transaction up on some errors (a full disk). Its
+// savepoint is gone then, which is returned as lost: what follows must not run
+// outside the transaction.
+func (w *writer) one(j *job) (changed bool, lost error) {
 	if j.err = j.ctx.Err(); j.err != nil {
-		return false
+		return false, nil
 	}
 	ctx := context.WithoutCancel(j.ctx)
 	if _, err := w.conn.ExecContext(ctx, "SAVEPOINT job"); err != nil {
 		j.err = fmt.Errorf("begin write: %w", err)
-		return false
+		return false, err
 	}
 	t := &tx{w: w, now: w.options.Now()}
 	j.err = w.guarded(ctx, j, t)
@@ -152,11 +161,12 @@ func (w *writer) one(j *job) (changed bool) {
 		end = "ROLLBACK TO job; RELEASE job"
 	}
 	if _, err := w.conn.ExecContext(ctx, end); err != nil {
-		// SQLite gives the whole transaction up on some errors (a full disk):
-		// the commit will fail and tell every job of the batch.
-		j.err = errors.Join(j.err, fmt.Errorf("end write: %w", err))
+		if j.err == nil {
+			j.err = fmt.Errorf("end write: %w", err)
+		}
+		return false, fmt.Errorf("a write that shared the commit failed: %w", j.err)
 	}
-	return j.err == nil && t.changed
+	return j.err == nil && t.changed, nil
 }
 
 func (w *writer) guarded(ctx context.Context, j *job, t *tx) (err error) {

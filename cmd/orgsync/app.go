@@ -1,0 +1,234 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/openkoo/connector/admin"
+	"github.com/openkoo/connector/authsync"
+	"github.com/openkoo/connector/config"
+	"github.com/openkoo/connector/coordination/local"
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/fanout"
+	"github.com/openkoo/connector/intake"
+	"github.com/openkoo/connector/marketplace"
+	"github.com/openkoo/connector/orgsync"
+	"github.com/openkoo/connector/secrets"
+	"github.com/openkoo/connector/storage"
+	"github.com/openkoo/connector/storage/embedded"
+	"github.com/openkoo/connector/target/scim"
+	usersync "github.com/openkoo/connector/userSync"
+)
+
+// shutdownTimeout is how long requests under way may take to finish.
+const shutdownTimeout = 15 * time.Second
+
+// app is the connector, wired.
+type app struct {
+	config *config.Config
+	logger *slog.Logger
+	store  *embedded.Store
+	intake *intake.Service
+	fanout *fanout.Fanout
+	http   *http.Server
+}
+
+// newApp wires a validated configuration whose keys are there.
+func newApp(ctx context.Context, c *config.Config, logger *slog.Logger) (*app, error) {
+	keyring, err := openKeyring(c)
+	if err != nil {
+		return nil, err
+	}
+	store, err := embedded.Open(ctx, c.DataDir, embedded.Options{Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	a := &app{config: c, logger: logger, store: store}
+	if err := a.wire(keyring); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return a, nil
+}
+
+func openKeyring(c *config.Config) (secrets.Keyring, error) {
+	key, err := base64.StdEncoding.DecodeString(c.EncryptionKey)
+	if err != nil {
+		return secrets.Keyring{}, fmt.Errorf("encryptionKey: %w", err)
+	}
+	box, err := secrets.NewBox(key)
+	if err != nil {
+		return secrets.Keyring{}, err
+	}
+	text, err := os.ReadFile(c.AppPrivateKeyFile)
+	if err != nil {
+		return secrets.Keyring{}, fmt.Errorf("appPrivateKeyFile: %w", err)
+	}
+	decrypter, err := secrets.ParsePrivateKey(text)
+	if err != nil {
+		return secrets.Keyring{}, fmt.Errorf("%s: %w", c.AppPrivateKeyFile, err)
+	}
+	return secrets.Keyring{Box: box, Decrypter: decrypter}, nil
+}
+
+func (a *app) wire(keyring secrets.Keyring) error {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	guard := directory.Guard{MaxDeletes: a.config.Guard.MaxDeletes, MaxPercent: a.config.Guard.MaxPercent}
+	planners := intake.Planners(orgsync.New(guard), authsync.New(usersync.Planner{}, keyring))
+	a.intake = intake.New(a.store, planners, marketplace.Decode, intake.Options{Logger: a.logger, Registerer: registry})
+
+	targets, err := buildTargets(a.config.Targets)
+	if err != nil {
+		return err
+	}
+	if a.fanout, err = fanout.New(a.store, targets, fanout.Options{Logger: a.logger, Registerer: registry}); err != nil {
+		return err
+	}
+	door, err := marketplace.NewDoor(marketplace.Options{
+		Keys: a.config.KitAccessKeys, BasePath: a.config.BasePath, Window: a.config.Window, MaxBody: a.config.MaxBody,
+		Logger: a.logger, Registerer: registry,
+	}, a.intake, local.NewNonces(0, nil))
+	if err != nil {
+		return err
+	}
+	api, err := admin.New(admin.Options{
+		Token: a.config.AdminToken, Reader: a.store, Replayer: a.store, Health: a.store, Decider: a.intake, Deliverer: a.fanout,
+		Matches:  matches(targets),
+		Gatherer: registry, Logger: a.logger,
+	})
+	if err != nil {
+		return err
+	}
+	gin.SetMode(gin.ReleaseMode)
+	router := gin.New()
+	router.HandleMethodNotAllowed = true
+	router.NoRoute(door.NotFound)
+	router.NoMethod(door.NotFound)
+	door.Register(router)
+	api.Register(router)
+	a.http = &http.Server{
+		Handler: router, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelWarn),
+	}
+	return nil
+}
+
+func matches(targets []fanout.Target) func(string, directory.Scope) bool {
+	byName := make(map[string]storage.Match, len(targets))
+	for _, t := range targets {
+		byName[t.Name] = t.Match
+	}
+	return func(name string, scope directory.Scope) bool {
+		match := byName[name]
+		return match == nil || match(scope)
+	}
+}
+
+func buildTargets(configured []config.Target) ([]fanout.Target, error) {
+	var targets []fanout.Target
+	var errs []error
+	for _, t := range configured {
+		connector, err := scim.New(scim.Config{
+			URL: t.URL, BearerToken: t.Auth.Token, UserName: t.Auth.UserName, Password: t.Auth.Password,
+			Parents: scim.Parents(t.Parents), Timeout: t.Timeout, CAFile: t.CAFile, MembersPerChange: t.MembersPerChange,
+		})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("target %q: %w", t.Name, err))
+			continue
+		}
+		targets = append(targets, fanout.Target{
+			Name: t.Name, Type: t.Type, Connector: connector, Match: matchOf(t),
+			OnRevoke: fanout.Policy(t.OnRevoke), OnDelete: fanout.Policy(t.OnDelete),
+			UserNames: fanout.Naming(t.UserNames), Concurrency: t.Concurrency,
+		})
+	}
+	return targets, errors.Join(errs...)
+}
+
+// matchOf says which scopes a target wants: production data, or debugging data
+// where it asks for it, of the tenants it names.
+func matchOf(t config.Target) storage.Match {
+	wanted := directory.Prod
+	if t.TestData {
+		wanted = directory.Test
+	}
+	all := len(t.Tenants) == 0 || slices.Contains(t.Tenants, "*")
+	return func(scope directory.Scope) bool {
+		return scope.Dataset == wanted && (all || slices.Contains(t.Tenants, scope.TenantID))
+	}
+}
+
+// run finishes what a crash interrupted, then serves on the listener until ctx
+// ends. It closes the store.
+func (a *app) run(ctx context.Context, listener net.Listener) (err error) {
+	defer func() { err = errors.Join(err, a.store.Close()) }()
+	finished, err := a.intake.Recover(ctx)
+	if err != nil {
+		a.logger.Error("some interrupted pushes could not be finished; they stay in the journal", "error", err)
+	}
+	if finished > 0 {
+		a.logger.Info("interrupted pushes are finished", "count", finished)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.fanout.Run(ctx) })
+	group.Go(func() error { return a.sweep(ctx) })
+	group.Go(func() error {
+		if err := a.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		if err := a.http.Shutdown(ctx); err != nil {
+			return fmt.Errorf("shut down: %w", err)
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+// sweep removes what is past keeping, now and then.
+func (a *app) sweep(ctx context.Context) error {
+	ticker := time.NewTicker(a.config.Retention.Interval)
+	defer ticker.Stop()
+	for {
+		now := time.Now()
+		before := func(keep time.Duration) time.Time {
+			if keep == 0 {
+				return time.Time{}
+			}
+			return now.Add(-keep)
+		}
+		r := a.config.Retention
+		swept, err := a.store.Sweep(ctx, storage.SweepTimes{Journal: before(r.Journal), Tombstones: before(r.Tombstones), TestData: before(r.TestData)})
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			a.logger.Error("sweep failed; trying again later", "error", err)
+		case swept != storage.Swept{}:
+			a.logger.Info("swept", "journal", swept.Journal, "tombstones", swept.Tombstones, "testData", swept.TestData)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}

@@ -1,0 +1,317 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/list"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/openkoo/connector/admin"
+	"github.com/openkoo/connector/config"
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/marketplace/client"
+	"github.com/openkoo/connector/secrets"
+	"github.com/openkoo/connector/target/scim/scimserver"
+)
+
+const demoTarget = "demo-scim"
+
+func demoCommand() *cobra.Command {
+	var once bool
+	cmd := &cobra.Command{
+		Use:     "demo",
+		GroupID: "run",
+		Short:   "See it work: an enterprise is bound, edited and followed by a SCIM server",
+		Long: `Start the connector and a SCIM server, push a sample enterprise through the real
+HTTP door with real signatures, and show what became of it. Needs nothing, keeps
+nothing: its data is in a temporary directory that goes when the demo ends.`,
+		Example: `  orgsync demo
+  orgsync demo --once     leave when all is shown`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return runDemo(cmd.Context(), cmd.OutOrStdout(), once)
+		},
+	}
+	cmd.Flags().BoolVar(&once, "once", false, "end when all is shown")
+	return cmd
+}
+
+// demo is a running demo.
+type demo struct {
+	out    io.Writer
+	dir    string
+	base   string
+	config *config.Config
+	scim   *scimserver.Server
+	scimAt string
+	scope  directory.Scope
+	push   *client.Client
+	api    *apiClient
+	clock  time.Time // each push is a little later than the one before
+}
+
+func runDemo(ctx context.Context, out io.Writer, once bool) (err error) {
+	dir, err := os.MkdirTemp("", "orgsync-demo-")
+	if err != nil {
+		return fmt.Errorf("make temporary directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	d := &demo{out: out, dir: dir, scope: directory.Scope{Dataset: directory.Prod, InstanceID: "inst-demo", TenantID: "yunqi"}, clock: time.Now().Add(-time.Minute)}
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	if err := d.start(ctx, group); err != nil {
+		cancel()
+		return errors.Join(err, group.Wait())
+	}
+	group.Go(func() error {
+		if err := d.play(ctx); err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
+		if once {
+			cancel()
+		}
+		return nil
+	})
+	err = group.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	fmt.Fprintln(out, "\nBye.")
+	return err
+}
+
+// start brings a SCIM server and the connector up.
+func (d *demo) start(ctx context.Context, group *errgroup.Group) error {
+	token := secrets.NewToken()
+	var err error
+	if d.scim, err = scimserver.New(scimserver.Options{Token: token}); err != nil {
+		return fmt.Errorf("SCIM server: %w", err)
+	}
+	scimListener, err := listenAt("127.0.0.1:8643")
+	if err != nil {
+		return err
+	}
+	d.scimAt = "http://" + scimListener.Addr().String()
+	server := &http.Server{Handler: d.scim, ReadHeaderTimeout: 10 * time.Second}
+	group.Go(func() error {
+		if err := server.Serve(scimListener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("SCIM server: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error { <-ctx.Done(); return server.Close() })
+
+	d.config, err = config.Load("", func(string) (string, bool) { return "", false }, map[string]any{"dataDir": d.dir})
+	if err != nil {
+		return err
+	}
+	d.config.Targets = []config.Target{{Name: demoTarget, Type: "scim", URL: d.scimAt, Auth: config.Auth{Type: "bearer", Token: token}}}
+	if _, err := d.config.EnsureKeys(); err != nil {
+		return err
+	}
+	listener, err := listenAt("127.0.0.1:8080")
+	if err != nil {
+		return err
+	}
+	a, err := newApp(ctx, d.config, slog.New(slog.NewTextHandler(d.out, &slog.HandlerOptions{Level: slog.LevelError})))
+	if err != nil {
+		_ = listener.Close()
+		return err
+	}
+	group.Go(func() error { return a.run(ctx, listener) })
+	d.base = "http://" + listener.Addr().String()
+	d.api = &apiClient{base: d.base, token: d.config.AdminToken, http: http.DefaultClient}
+	d.push, err = client.New(d.base+d.config.BasePath, d.config.KitAccessKeys[0], client.Options{})
+	return err
+}
+
+// listenAt listens at an address, or at any free port if it is taken.
+func listenAt(address string) (net.Listener, error) {
+	if listener, err := net.Listen("tcp", address); err == nil {
+		return listener, nil
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return listener, nil
+}
+
+// send pushes one payload and says what the door answered.
+func (d *demo) send(ctx context.Context, what string, flag directory.Flag, payload directory.Payload) error {
+	d.clock = d.clock.Add(100 * time.Millisecond)
+	body, err := client.Body(d.scope, flag, directory.SourceTimeOf(d.clock), payload)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	answer, err := d.push.Push(ctx, payload.PushKind(), body)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "  %-16s %-52s → %s  %4d ms\n", payload.PushKind(), what, answer.Code, time.Since(began).Milliseconds())
+	if !answer.OK() {
+		return fmt.Errorf("%s: %s %s", what, answer.Code, answer.Message)
+	}
+	return nil
+}
+
+// play binds the enterprise, edits it, and shows what came of it.
+func (d *demo) play(ctx context.Context) error {
+	departments, users := sampleCompany()
+	public, err := os.ReadFile(filepath.Join(d.dir, config.PublicKeyFile))
+	if err != nil {
+		return fmt.Errorf("read public key: %w", err)
+	}
+	secret, err := secrets.EncryptFor(public, []byte("demo-client-secret"))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(d.out, "An enterprise binds the application; the marketplace pushes, signed:")
+	steps := []struct {
+		what    string
+		flag    directory.Flag
+		payload directory.Payload
+	}{
+		{"the enterprise 云启科技", directory.FlagAdd, &directory.TenantPush{OrderID: "CS2211", Code: "yunqi", Name: "云启科技", DomainName: "yunqi.example.com"}},
+		{"its application credential, RSA-encrypted", directory.FlagAdd, &directory.ApplicationPush{AppID: "app-1", ClientID: "client-1", ClientSecret: secret}},
+		{fmt.Sprintf("all %d departments", len(departments)), directory.FlagModify, &directory.FullPush{Departments: departments}},
+		{fmt.Sprintf("%d authorised users", len(users)), directory.FlagAdd, &directory.AuthPush{AppID: "app-1", Users: users}},
+	}
+	for _, s := range steps {
+		if err := d.send(ctx, s.what, s.flag, s.payload); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintln(d.out, "Then it edits them:")
+	item := func(code, name, parent string) *directory.DepartmentPush {
+		return &directory.DepartmentPush{DepartmentItem: directory.DepartmentItem{Code: code, Name: name, ParentCode: parent}}
+	}
+	edits := []struct {
+		what    string
+		flag    directory.Flag
+		payload directory.Payload
+	}{
+		{"1200 is renamed", directory.FlagModify, item("1200", "产品与设计中心", "1000")},
+		{"1300-2 moves below 1400", directory.FlagModify, item("1300-2", "上海市场部", "1400")},
+		{"1800-6-5 is deleted", directory.FlagDelete, item("1800-6-5", "", "")},
+		{"the parent that 9001 waited for comes", directory.FlagAdd, item("265789314", "海外事业部", "1000")},
+		{"user0002 loses the authorisation", directory.FlagCancel, &directory.AuthPush{AppID: "app-1", Users: users[1:2]}},
+		{"user0003 leaves", directory.FlagDelete, &directory.AuthPush{AppID: "app-1", Users: users[2:3]}},
+		{"user0001 is pushed again, nothing to do", directory.FlagAdd, &directory.AuthPush{AppID: "app-1", Users: users[:1]}},
+		{"an EMPTY department list, by mistake", directory.FlagModify, &directory.FullPush{}},
+	}
+	for _, s := range edits {
+		if err := d.send(ctx, s.what, s.flag, s.payload); err != nil {
+			return err
+		}
+	}
+	status, err := d.await(ctx)
+	if err != nil {
+		return err
+	}
+	return d.show(ctx, status)
+}
+
+// await asks the API until every target has what the store has.
+func (d *demo) await(ctx context.Context) (admin.SyncStatus, error) {
+	query := url.Values{"tenantId": {d.scope.TenantID}, "instanceId": {d.scope.InstanceID}}
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		var status admin.SyncStatus
+		if err := d.api.call(ctx, "GET", "/sync-status", query, nil, &status); err != nil {
+			return status, err
+		}
+		done := len(status.Targets) > 0 && status.State != admin.Unknown
+		for _, t := range status.Targets {
+			done = done && t.Pending+t.Retrying == 0 && t.Delivered > 0
+		}
+		if done {
+			return status, nil
+		}
+		select {
+		case <-ctx.Done():
+			return status, ctx.Err()
+		case <-ticker.C:
+		}
+	}
+}
+
+func (d *demo) show(ctx context.Context, status admin.SyncStatus) error {
+	var tree struct {
+		Departments int
+		Roots       []*treeNode
+	}
+	query := url.Values{"tenantId": {d.scope.TenantID}, "instanceId": {d.scope.InstanceID}}
+	if err := d.api.call(ctx, "GET", "/departments/tree", query, nil, &tree); err != nil {
+		return err
+	}
+	fmt.Fprintln(d.out, "\nThe tree as the store has it (two levels, the first of each):")
+	l := list.NewWriter()
+	l.SetStyle(list.StyleConnectedRounded)
+	appendNodes(l, tree.Roots, 2)
+	fmt.Fprintln(d.out, l.Render())
+
+	fmt.Fprintln(d.out, "\nIs it synced?")
+	writeStatus(d.out, []admin.SyncStatus{status})
+	groups, users := d.scim.Counts()
+	fmt.Fprintf(d.out, "The SCIM server has %d groups and %d users; the store has %d departments and %d users.\n", groups, users, status.Departments, status.Users)
+	if status.HeldDeletions > 0 {
+		fmt.Fprintf(d.out, "The empty list deleted nobody: %d deletions are held until somebody decides.\n", status.HeldDeletions)
+	}
+	token := filepath.Join(d.dir, config.AdminTokenFile)
+	fmt.Fprintf(d.out, `
+Still running, until Ctrl-C:
+  production address  %[1]s%[2]s
+  API                 %[1]s/api/v1
+  SCIM server         %[3]s
+Look further, from another terminal:
+  curl -s -H "Authorization: Bearer $(cat %[4]s)" '%[1]s/api/v1/sync-status'
+  curl -s -H "Authorization: Bearer $(cat %[4]s)" '%[1]s/api/v1/pushes?result=held'
+  curl -s -H "Authorization: Bearer $(cat %[4]s)" '%[1]s/api/v1/changes?after=0&limit=5'
+  go run ./cmd/orgsync holds reject %[5]s --url %[1]s --token-file %[4]s
+`, d.base, d.config.BasePath, d.scimAt, token, status.HeldPush)
+	return nil
+}
+
+// treeNode is a department as the API's tree has it.
+type treeNode struct {
+	OrgCode, OrgName string
+	ParentMissing    bool
+	Children         []*treeNode
+}
+
+// appendNodes lists departments down to a depth, the first few of each level.
+func appendNodes(l list.Writer, nodes []*treeNode, depth int) {
+	const most = 9
+	for i, n := range nodes {
+		if i == most {
+			l.AppendItem(fmt.Sprintf("… and %d more", len(nodes)-most))
+			return
+		}
+		text := n.OrgName + " " + n.OrgCode
+		if depth == 1 && len(n.Children) > 0 {
+			text += fmt.Sprintf(" (+%d)", len(n.Children))
+		}
+		l.AppendItem(text)
+		if depth > 1 && len(n.Children) > 0 {
+			l.Indent()
+			appendNodes(l, n.Children, depth-1)
+			l.UnIndent()
+		}
+	}
+}

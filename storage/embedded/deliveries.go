@@ -1,0 +1,203 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
+)
+
+// deliveryPlace is a target and a scope that has slots a filter may match.
+type deliveryPlace struct {
+	target string
+	id     int64
+	scope  directory.Scope
+}
+
+// slotPlace is a slot's place in its target and scope.
+type slotPlace struct {
+	kind storage.SlotKind
+	key  string
+}
+
+// deliveryPlaces finds in the counters where matching slots can be, so that a
+// rare state among a million slots is found without passing them all.
+func (s *Store) deliveryPlaces(ctx context.Context, f storage.DeliveryFilter) ([]deliveryPlace, error) {
+	where, args := scopeWhere(f.Dataset, f.InstanceID, f.TenantID)
+	if f.Target != "" {
+		where, args = where+" AND c.target = ?", append(args, f.Target)
+	}
+	if f.State != 0 {
+		where, args = where+" AND c.state = ?", append(args, uint8(f.State))
+	}
+	rows, err := s.read.QueryContext(ctx, "SELECT DISTINCT c.target, s.id, s.dataset, s.instance_id, s.tenant_id"+
+		" FROM slot_counts c JOIN scopes s ON s.id = c.scope WHERE c.n > 0 AND "+where+" ORDER BY c.target, s.id", args...)
+	if err != nil {
+		return nil, fmt.Errorf("find slots: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var places []deliveryPlace
+	for rows.Next() {
+		var p deliveryPlace
+		if err := rows.Scan(&p.target, &p.id, &p.scope.Dataset, &p.scope.InstanceID, &p.scope.TenantID); err != nil {
+			return nil, fmt.Errorf("find slots: %w", err)
+		}
+		places = append(places, p)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("find slots: %w", err)
+	}
+	return places, nil
+}
+
+// slotsAt reads the matching slots of one place by kind and key.
+func (s *Store) slotsAt(ctx context.Context, f storage.DeliveryFilter, place deliveryPlace, after slotPlace, limit int) ([]storage.Slot, error) {
+	where, args := "t.target = ? AND t.scope = ? AND (t.kind, t.key) > (?, ?)", []any{place.target, place.id, uint8(after.kind), after.key}
+	if f.State != 0 {
+		where, args = where+" AND t.state = ?", append(args, uint8(f.State))
+		if f.State != storage.SlotDelivered {
+			where += " AND t.state <> 4" // the words of the index on the others
+		}
+	}
+	if f.Kind != 0 {
+		where, args = where+" AND t.kind = ?", append(args, uint8(f.Kind))
+	}
+	if f.Key != "" {
+		where, args = where+" AND t.kind IN (1, 2, 3, 4) AND t.key = ?", append(args, f.Key)
+	}
+	rows, err := s.read.QueryContext(ctx, "SELECT "+slotColumns+" FROM slots t WHERE "+where+" ORDER BY t.kind, t.key LIMIT ?", append(args, limit)...)
+	if err != nil {
+		return nil, fmt.Errorf("read slots: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var slots []storage.Slot
+	for rows.Next() {
+		slot := storage.Slot{SlotKey: storage.SlotKey{Target: place.target, Scope: place.scope}}
+		var id int64
+		var times [3]int64
+		if err := rows.Scan(slotInto(&slot, &id, &times)...); err != nil {
+			return nil, fmt.Errorf("read slots: %w", err)
+		}
+		setTimes(&slot, times)
+		slots = append(slots, slot)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read slots: %w", err)
+	}
+	return slots, nil
+}
+
+// Deliveries implements storage.Reader.
+func (s *Store) Deliveries(ctx context.Context, f storage.DeliveryFilter, page storage.Page) ([]storage.Slot, string, error) {
+	var from deliveryPlace
+	var after slotPlace
+	if page.Cursor != "" {
+		parts, err := decodeCursor(page.Cursor, 4)
+		if err != nil {
+			return nil, "", err
+		}
+		id, idErr := strconv.ParseInt(parts[1], 10, 64)
+		kind, kindErr := strconv.ParseUint(parts[2], 10, 8)
+		if idErr != nil || kindErr != nil {
+			return nil, "", storage.ErrBadCursor
+		}
+		from, after = deliveryPlace{target: parts[0], id: id}, slotPlace{storage.SlotKind(kind), parts[3]}
+	}
+	limit := pageLimit(page.Limit)
+	places, err := s.deliveryPlaces(ctx, f)
+	if err != nil {
+		return nil, "", err
+	}
+	var slots []storage.Slot
+	var lastID int64
+	for _, place := range places {
+		if place.target < from.target || place.target == from.target && place.id < from.id {
+			continue
+		}
+		start := slotPlace{}
+		if place.target == from.target && place.id == from.id {
+			start = after
+		}
+		part, err := s.slotsAt(ctx, f, place, start, limit+1-len(slots))
+		if err != nil {
+			return nil, "", err
+		}
+		if slots = append(slots, part...); len(slots) <= limit {
+			if len(part) > 0 {
+				lastID = place.id
+			}
+			continue
+		}
+		if len(part) > 1 {
+			lastID = place.id
+		}
+		last := slots[limit-1]
+		return slots[:limit], encodeCursor(last.Target, strconv.FormatInt(lastID, 10), strconv.Itoa(int(last.Kind)), last.Key), nil
+	}
+	return slots, "", nil
+}
+
+// Counts implements storage.Reader.
+func (s *Store) Counts(ctx context.Context, targetName string, scope *directory.Scope) (storage.TargetCounts, error) {
+	counts := storage.TargetCounts{Slots: make(storage.SlotCounts)}
+	where, args := "target = ?", []any{targetName}
+	feed, feedArgs := "seq > COALESCE((SELECT seq FROM relays WHERE target = ?), 0)", []any{targetName}
+	if scope != nil {
+		id, err := s.scopeOf(ctx, s.read, *scope)
+		if errors.Is(err, errUnknownScope) {
+			return counts, nil
+		}
+		if err != nil {
+			return counts, err
+		}
+		where, args = where+" AND scope = ?", append(args, id)
+		feed, feedArgs = feed+" AND scope = ?", append(feedArgs, id)
+	}
+	rows, err := s.read.QueryContext(ctx, "SELECT state, SUM(n) FROM slot_counts WHERE "+where+" GROUP BY state", args...)
+	if err != nil {
+		return counts, fmt.Errorf("count slots of %s: %w", targetName, err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var state storage.SlotState
+		var n int
+		if err := rows.Scan(&state, &n); err != nil {
+			return counts, fmt.Errorf("count slots of %s: %w", targetName, err)
+		}
+		if n > 0 {
+			counts.Slots[state] = n
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return counts, fmt.Errorf("count slots of %s: %w", targetName, err)
+	}
+	if err := s.read.QueryRowContext(ctx, "SELECT COUNT(*) FROM entities WHERE "+feed, feedArgs...).Scan(&counts.Unrelayed); err != nil {
+		return counts, fmt.Errorf("count unrelayed changes of %s: %w", targetName, err)
+	}
+	return counts, s.troubles(ctx, where, args, &counts)
+}
+
+// troubles finds the oldest open slot and the newest error: a look-up for each
+// scope that has such slots.
+func (s *Store) troubles(ctx context.Context, where string, args []any, counts *storage.TargetCounts) error {
+	const scopes = "(SELECT DISTINCT target, scope FROM slot_counts WHERE n > 0 AND state IN (1, 2, 3, 5) AND "
+	var oldest *int64
+	err := s.read.QueryRowContext(ctx, "SELECT MIN((SELECT MIN(dirty_since) FROM slots WHERE target = c.target AND scope = c.scope AND state IN (1, 2, 3))) FROM "+
+		scopes+where+") c", args...).Scan(&oldest)
+	if err != nil {
+		return fmt.Errorf("find oldest slot: %w", err)
+	}
+	if oldest != nil {
+		counts.Oldest = fromMillis(*oldest)
+	}
+	err = s.read.QueryRowContext(ctx, "SELECT t.last_error FROM "+scopes+where+") c CROSS JOIN slots t ON t.target = c.target AND t.scope = c.scope AND t.last_error <> '' AND t.failed_at > 0"+
+		" AND t.failed_at = (SELECT MAX(failed_at) FROM slots WHERE target = c.target AND scope = c.scope AND last_error <> '')"+
+		" ORDER BY t.failed_at DESC LIMIT 1", args...).Scan(&counts.LastError)
+	if err != nil && !errors.Is(err, errNoRows) {
+		return fmt.Errorf("find last error: %w", err)
+	}
+	return nil
+}
