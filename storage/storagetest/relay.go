@@ -1,0 +1,247 @@
+package storagetest
+
+import (
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
+)
+
+var relayTests = map[string]func(*bundle){
+	"each target reads the whole feed once, a new one too": func(b *bundle) {
+		b.apply(acme, departments("a", "b", "c", "d"))
+		n, scopes, err := b.store.Relay(b.ctx, "one", storage.RelayOptions{}, 3)
+		require.NoError(b, err)
+		require.Equal(b, 3, n)
+		require.Equal(b, []directory.Scope{acme}, scopes)
+		b.reopen()
+		require.Equal(b, 1, b.relay("one", storage.RelayOptions{}))
+		require.Zero(b, b.relay("one", storage.RelayOptions{}))
+		counts, err := b.store.Counts(b.ctx, "two", nil)
+		require.NoError(b, err)
+		require.Equal(b, 4, counts.Unrelayed)
+		require.Equal(b, 4, b.relay("two", storage.RelayOptions{}))
+		require.Len(b, b.claim("two", acme), 4)
+	},
+
+	"only wanted scopes make slots": func(b *bundle) {
+		b.apply(acme, departments("a"))
+		b.apply(debug, departments("b"))
+		b.relay("t", storage.RelayOptions{Match: func(s directory.Scope) bool { return s.Dataset == directory.Prod }})
+		require.Len(b, b.claim("t", acme), 1)
+		require.Empty(b, b.claim("t", debug))
+	},
+
+	"placements are made where asked for": func(b *bundle) {
+		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 1)}, Users: []directory.User{user("ann", "a", 1)}})
+		b.relay("t", storage.RelayOptions{Placements: true})
+		var kinds []storage.SlotKind
+		for _, task := range b.claim("t", acme) {
+			kinds = append(kinds, task.Kind)
+			require.Equal(b, task.Kind.Entity() == directory.KindUser, task.User != nil)
+			require.Equal(b, task.Kind.Entity() == directory.KindDepartment, task.Department != nil)
+		}
+		require.Equal(b, []storage.SlotKind{storage.SlotDepartment, storage.SlotUser, storage.SlotPlacement, storage.SlotMembership}, kinds)
+	},
+
+	"a changed department or tenant makes its users due": func(b *bundle) {
+		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 1), department("b", "", 1)},
+			Users: []directory.User{user("ann", "a", 1), user("bob", "b", 1)}})
+		b.relay("t", storage.RelayOptions{})
+		b.deliver("t", acme)
+		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 2)}})
+		b.relay("t", storage.RelayOptions{})
+		require.Equal(b, storage.SlotPending, b.slot("t", acme, storage.SlotUser, "ann").State)
+		require.Equal(b, storage.SlotDelivered, b.slot("t", acme, storage.SlotUser, "bob").State)
+		b.deliver("t", acme)
+		b.apply(acme, &directory.Plan{Tenant: &directory.Tenant{Name: "n", Meta: directory.Meta{Version: 1}}})
+		b.relay("t", storage.RelayOptions{})
+		require.Len(b, b.claim("t", acme), 2)
+		tenant, ok, err := b.store.Tenant(b.ctx, acme)
+		require.NoError(b, err)
+		require.True(b, ok)
+		require.Equal(b, "n", tenant.Name)
+		_, ok, err = b.store.Department(b.ctx, acme, "zz")
+		require.NoError(b, err)
+		require.False(b, ok)
+	},
+
+	"a new version revives a dead letter": func(b *bundle) {
+		b.apply(acme, departments("a"))
+		b.relay("t", storage.RelayOptions{})
+		task := b.claim("t", acme)[0]
+		task.State, task.Attempts, task.LastError = storage.SlotDead, 3, "no"
+		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{task.Slot}))
+		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 2)}})
+		b.relay("t", storage.RelayOptions{})
+		slot := b.slot("t", acme, storage.SlotDepartment, "a")
+		require.Equal(b, storage.SlotPending, slot.State)
+		require.Zero(b, slot.Attempts)
+		require.EqualValues(b, 2, slot.Desired)
+	},
+}
+
+var slotTests = map[string]func(*bundle){
+	"a claim leaves its mark on disk": func(b *bundle) {
+		b.apply(acme, departments("a"))
+		b.relay("t", storage.RelayOptions{})
+		require.False(b, b.claim("t", acme)[0].Uncertain)
+		b.reopen()
+		require.True(b, b.claim("t", acme)[0].Uncertain)
+	},
+
+	"delivered slots are done": func(b *bundle) {
+		b.apply(acme, departments("a", "b"))
+		b.relay("t", storage.RelayOptions{})
+		require.Equal(b, 2, b.deliver("t", acme))
+		b.reopen()
+		require.Empty(b, b.claim("t", acme))
+		slot := b.slot("t", acme, storage.SlotDepartment, "a")
+		require.Equal(b, "remote-a", slot.RemoteID)
+		require.True(b, slot.DirtySince.IsZero())
+		due, next, err := b.store.DueScopes(b.ctx, "t", b.clock.now())
+		require.NoError(b, err)
+		require.Empty(b, due)
+		require.True(b, next.IsZero())
+	},
+
+	"a retry is due at its time": func(b *bundle) {
+		b.apply(acme, departments("a"))
+		b.relay("t", storage.RelayOptions{})
+		due, _, err := b.store.DueScopes(b.ctx, "t", b.clock.now())
+		require.NoError(b, err)
+		require.Equal(b, []directory.Scope{acme}, due)
+		task := b.claim("t", acme)[0]
+		task.State, task.Attempts, task.LastError, task.DueAt = storage.SlotRetrying, 1, "late", b.clock.now().Add(time.Minute)
+		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{task.Slot}))
+		require.Empty(b, b.claim("t", acme))
+		due, next, err := b.store.DueScopes(b.ctx, "t", b.clock.now())
+		require.NoError(b, err)
+		require.Empty(b, due)
+		require.True(b, next.Equal(task.DueAt))
+		counts, err := b.store.Counts(b.ctx, "t", &acme)
+		require.NoError(b, err)
+		require.Equal(b, "late", counts.LastError)
+		require.True(b, counts.Oldest.Equal(epoch))
+		b.clock.advance(time.Minute)
+		again := b.claim("t", acme)
+		require.Len(b, again, 1)
+		require.Equal(b, 1, again[0].Attempts)
+	},
+
+	"an outcome overtaken by a new version stays pending": func(b *bundle) {
+		b.apply(acme, departments("a"))
+		b.relay("t", storage.RelayOptions{})
+		task := b.claim("t", acme)[0]
+		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 2)}})
+		b.relay("t", storage.RelayOptions{})
+		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{delivered(task.Slot)}))
+		slot := b.slot("t", acme, storage.SlotDepartment, "a")
+		require.Equal(b, storage.SlotPending, slot.State)
+		require.Equal(b, "remote-a", slot.RemoteID)
+		require.EqualValues(b, 1, slot.Delivered)
+		require.EqualValues(b, 2, slot.Desired)
+		require.Len(b, b.claim("t", acme), 1)
+	},
+
+	"an outcome overtaken by a renamed department stays pending": func(b *bundle) {
+		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 1)}, Users: []directory.User{user("ann", "a", 1)}})
+		b.relay("t", storage.RelayOptions{})
+		var ann storage.Slot
+		for _, task := range b.claim("t", acme) {
+			if task.Kind == storage.SlotUser {
+				ann = task.Slot
+			}
+		}
+		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 2)}})
+		b.relay("t", storage.RelayOptions{})
+		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{delivered(ann)}))
+		require.Equal(b, storage.SlotPending, b.slot("t", acme, storage.SlotUser, "ann").State)
+	},
+
+	"members wait for their group, and again when it is lost": func(b *bundle) {
+		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 1)}, Users: []directory.User{user("ann", "a", 1)}})
+		b.relay("t", storage.RelayOptions{})
+		var group, member storage.Slot
+		for _, task := range b.claim("t", acme) {
+			switch task.Kind {
+			case storage.SlotDepartment:
+				group = task.Slot
+			case storage.SlotMembership:
+				member = task.Slot
+			}
+		}
+		member.State, member.Group = storage.SlotWaiting, "a"
+		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{member}))
+		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{delivered(group)}))
+		woken := b.slot("t", acme, storage.SlotMembership, "ann")
+		require.Equal(b, storage.SlotPending, woken.State)
+		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{delivered(woken)}))
+
+		lost := b.slot("t", acme, storage.SlotDepartment, "a")
+		lost.RemoteID, lost.State, lost.DueAt = "", storage.SlotRetrying, b.clock.now()
+		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{lost}))
+		waiting := b.slot("t", acme, storage.SlotMembership, "ann")
+		require.Equal(b, storage.SlotWaiting, waiting.State)
+		require.Empty(b, waiting.Hash)
+	},
+
+	"dead letters are replayed, and only they": func(b *bundle) {
+		b.apply(acme, departments("a", "b", "c", "d"))
+		b.relay("t", storage.RelayOptions{})
+		var slots []storage.Slot
+		for _, task := range b.claim("t", acme) {
+			slot := task.Slot
+			slot.State, slot.LastError = storage.SlotDead, "no"
+			if slot.Key == "d" {
+				slot = delivered(slot)
+			}
+			slots = append(slots, slot)
+		}
+		require.NoError(b, b.store.Settle(b.ctx, slots))
+		listed := pages(b, func(p storage.Page) ([]storage.Slot, string, error) {
+			p.Limit = 2
+			if p.Cursor != "" {
+				p.Limit = 3
+			}
+			return b.store.Deliveries(b.ctx, storage.DeliveryFilter{Target: "t", State: storage.SlotDead}, storage.Page{Limit: 3, Cursor: p.Cursor})
+		})
+		require.Len(b, listed, 3)
+		n, err := b.store.Replay(b.ctx, storage.DeliveryFilter{Target: "t", Key: "a"})
+		require.NoError(b, err)
+		require.Equal(b, 1, n)
+		heard := b.store.Changed()
+		n, err = b.store.Replay(b.ctx, storage.DeliveryFilter{Target: "t", State: storage.SlotDead})
+		require.NoError(b, err)
+		require.Equal(b, 2, n)
+		<-heard
+		require.Len(b, b.claim("t", acme), 3)
+		n, err = b.store.Replay(b.ctx, storage.DeliveryFilter{Target: "t", State: storage.SlotDelivered})
+		require.NoError(b, err)
+		require.Zero(b, n)
+	},
+
+	"deliveries page over targets and scopes": func(b *bundle) {
+		b.apply(acme, departments("a", "b", "c", "d"))
+		b.apply(other, departments("x", "y"))
+		for _, target := range []string{"t", "u"} {
+			b.relay(target, storage.RelayOptions{Placements: true})
+		}
+		list := func(f storage.DeliveryFilter) int {
+			seen := make(map[storage.SlotKey]bool)
+			for _, slot := range pages(b, func(p storage.Page) ([]storage.Slot, string, error) { return b.store.Deliveries(b.ctx, f, p) }) {
+				require.False(b, seen[slot.SlotKey], "%v twice", slot.SlotKey)
+				seen[slot.SlotKey] = true
+			}
+			return len(seen)
+		}
+		require.Equal(b, 24, list(storage.DeliveryFilter{}))
+		require.Equal(b, 12, list(storage.DeliveryFilter{Target: "t"}))
+		require.Equal(b, 8, list(storage.DeliveryFilter{TenantID: "other"}))
+		require.Equal(b, 12, list(storage.DeliveryFilter{Kind: storage.SlotPlacement}))
+		require.Equal(b, 2, list(storage.DeliveryFilter{Target: "u", Key: "x"}))
+		require.Zero(b, list(storage.DeliveryFilter{State: storage.SlotDead}))
+	},
+}
