@@ -23,7 +23,7 @@ const markUsers = "UPDATE slots SET marks = marks + 1, attempts = 0, state = 1, 
 	" dirty_since = CASE WHEN state <> 4 THEN dirty_since ELSE ? END, due_at = ?" +
 	" WHERE target = ? AND scope = ? AND kind = 2"
 
-const usersOf = " AND key IN (SELECT key FROM entities WHERE scope = ? AND kind = 3 AND parent = ? AND flags & 1 = 0)"
+const usersOf = " AND key IN (SELECT key FROM entities INDEXED BY entities_parent WHERE scope = ? AND kind = 3 AND parent = ? AND flags & 1 = 0)"
 
 // Relay implements storage.Fanout.
 func (s *Store) Relay(ctx context.Context, targetName string, options storage.RelayOptions, limit int) (int, []directory.Scope, error) {

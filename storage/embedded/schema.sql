@@ -56,6 +56,7 @@ CREATE TABLE journal (
 );
 CREATE INDEX journal_scope ON journal (scope, id);
 CREATE INDEX journal_open ON journal (id) WHERE phase = 'received';
+CREATE INDEX journal_held ON journal (id) WHERE result = 'held';
 CREATE INDEX journal_applied ON journal (applied_at) WHERE phase = 'applied';
 
 -- What each target should have of each entity, and what it has.

@@ -227,7 +227,7 @@ func (s *Store) settleOne(ctx context.Context, t *tx, slot *storage.Slot) error 
 // loseGroup makes the members of a department that left the target wait for
 // its return. Those with a change on its way just lose what they had.
 func loseGroup(ctx context.Context, t *tx, slot *storage.Slot, id int64) error {
-	_, err := t.exec(ctx, "UPDATE slots SET hash = '', state = CASE WHEN state IN (1, 2) THEN state ELSE 3 END,"+
+	_, err := t.exec(ctx, "UPDATE slots INDEXED BY slots_group SET hash = '', state = CASE WHEN state IN (1, 2) THEN state ELSE 3 END,"+
 		" dirty_since = CASE WHEN state = 4 THEN ? ELSE dirty_since END"+
 		" WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND kind IN (3, 4)", millis(t.now), slot.Target, id, slot.Key)
 	return err
@@ -236,7 +236,7 @@ func loseGroup(ctx context.Context, t *tx, slot *storage.Slot, id int64) error {
 // wakeWaiting makes the slots that wait for a department due.
 func wakeWaiting(ctx context.Context, t *tx, slot *storage.Slot, id int64) error {
 	now := millis(t.now)
-	n, err := t.exec(ctx, "UPDATE slots SET state = 1, due_at = ?, error_class = '', last_error = ''"+
+	n, err := t.exec(ctx, "UPDATE slots INDEXED BY slots_group SET state = 1, due_at = ?, error_class = '', last_error = ''"+
 		" WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND state = 3", now, slot.Target, id, slot.Key)
 	t.changed = t.changed || n > 0
 	return err

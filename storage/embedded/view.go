@@ -227,7 +227,7 @@ func (v view) Departments(ctx context.Context) iter.Seq2[directory.Department, e
 
 func (v view) Children(ctx context.Context, code string) ([]directory.Department, error) {
 	var children []directory.Department
-	err := v.each(ctx, "scope = ? AND kind = ? AND parent = ? AND flags & 1 = 0 ORDER BY key",
+	err := v.each(ctx, byParent+" AND flags & 1 = 0 ORDER BY key",
 		[]any{v.id, directory.KindDepartment, code}, func(e *row) error {
 			children = append(children, e.department())
 			return nil
@@ -237,7 +237,7 @@ func (v view) Children(ctx context.Context, code string) ([]directory.Department
 
 func (v view) CountUsersIn(ctx context.Context, code string) (n int, err error) {
 	err = v.q.QueryRowContext(ctx,
-		"SELECT COUNT(*) FROM entities WHERE scope = ? AND kind = ? AND parent = ? AND flags & 1 = 0",
+		"SELECT COUNT(*) FROM entities e "+byParent+" AND flags & 1 = 0",
 		v.id, directory.KindUser, code).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("count users in %q: %w", code, err)
@@ -249,7 +249,7 @@ func (v view) Users(ctx context.Context, names []string) (map[string]directory.U
 	users := make(map[string]directory.User, len(names))
 	err := inChunks(names, func(chunk []string) error {
 		args := append([]any{v.id, directory.KindUser}, anys(chunk)...)
-		return v.each(ctx, "scope = ? AND kind = ? AND key IN ("+marks(len(chunk))+")", args, func(e *row) error {
+		return v.each(ctx, "WHERE scope = ? AND kind = ? AND key IN ("+marks(len(chunk))+")", args, func(e *row) error {
 			u, err := e.user()
 			users[u.UserName] = u
 			return err
@@ -258,9 +258,13 @@ func (v view) Users(ctx context.Context, names []string) (map[string]directory.U
 	return users, err
 }
 
+// byParent goes by the index on parents. SQLite, which knows nothing of how
+// many there are, would read the whole scope instead.
+const byParent = "INDEXED BY entities_parent WHERE scope = ? AND kind = ? AND parent = ?"
+
 // each reads the entities of a condition.
 func (v view) each(ctx context.Context, where string, args []any, do func(*row) error) error {
-	rows, err := v.q.QueryContext(ctx, "SELECT "+entityColumns+" FROM entities e WHERE "+where, args...)
+	rows, err := v.q.QueryContext(ctx, "SELECT "+entityColumns+" FROM entities e "+where, args...)
 	if err != nil {
 		return fmt.Errorf("read entities of %s: %w", v.scope, err)
 	}
