@@ -36,6 +36,12 @@ func PlanFull(push *Push, list *FullPush, state State, stored iter.Seq2[Departme
 		plan.Counts[ActionStale] = len(list.Departments)
 		return plan, nil
 	}
+	digest := digestList(list.Departments)
+	if repeats(digest, &state) {
+		plan.Counts[ActionUnchanged] = len(list.Departments)
+		plan.FullTime, plan.FullDigest = push.SourceTime, digest
+		return plan, nil
+	}
 	p := &fullPlanner{at: push.SourceTime, plan: plan, next: make([]standing, 0, len(list.Departments))}
 	if err := p.merge(list.Departments, stored); err != nil {
 		return nil, err
@@ -49,6 +55,9 @@ func PlanFull(push *Push, list *FullPush, state State, stored iter.Seq2[Departme
 		p.delete()
 	}
 	p.finish(push, state, held)
+	if !held && plan.Counts[ActionStale] == 0 {
+		plan.FullDigest = digest // the departments are the list and nothing else
+	}
 	return plan, nil
 }
 

@@ -117,9 +117,9 @@ func (s *Store) apply(ctx context.Context, t *tx, id int64, plan *directory.Plan
 	}
 	d := plan.Delta
 	_, err = t.exec(ctx, "UPDATE scopes SET departments = departments + ?, parent_missing = parent_missing + ?, users = users + ?,"+
-		" applications = applications + ?, full_time = MAX(full_time, ?), seq = MAX(seq, ?),"+
+		" applications = applications + ?, full_time = MAX(full_time, ?), full_digest = CASE WHEN ? THEN ? ELSE full_digest END, seq = MAX(seq, ?),"+
 		" last_full = COALESCE(?, last_full), last_incremental = COALESCE(?, last_incremental) WHERE id = ?",
-		d.Departments, d.ParentMissing, d.Users, d.Applications, int64(plan.FullTime), last, full, incremental, id)
+		d.Departments, d.ParentMissing, d.Users, d.Applications, int64(plan.FullTime), plan.FullTime != 0 || len(plan.Departments) > 0, plan.FullDigest, last, full, incremental, id)
 	if err != nil {
 		return fmt.Errorf("write state: %w", err)
 	}

@@ -5,6 +5,7 @@ CREATE TABLE scopes (
   tenant_id TEXT NOT NULL,
   instance_id TEXT NOT NULL,
   full_time INTEGER NOT NULL DEFAULT 0,
+  full_digest BLOB,
   departments INTEGER NOT NULL DEFAULT 0,
   parent_missing INTEGER NOT NULL DEFAULT 0,
   users INTEGER NOT NULL DEFAULT 0,

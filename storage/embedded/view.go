@@ -127,7 +127,7 @@ func (v view) State(ctx context.Context) (directory.State, error) {
 // one refused: the latter are not known to anybody.
 const seenScope = "(last_full IS NOT NULL OR last_incremental IS NOT NULL)"
 
-const stateColumns = "id, dataset, instance_id, tenant_id, full_time, departments, parent_missing, users, applications, seq, hold, last_full, last_incremental"
+const stateColumns = "id, dataset, instance_id, tenant_id, full_time, full_digest, departments, parent_missing, users, applications, seq, hold, last_full, last_incremental"
 
 func readState(ctx context.Context, q querier, scope directory.Scope) (directory.State, error) {
 	_, state, err := scanState(q.QueryRowContext(ctx,
@@ -141,7 +141,7 @@ func readState(ctx context.Context, q querier, scope directory.Scope) (directory
 
 func scanState(rows interface{ Scan(...any) error }) (id int64, s directory.State, err error) {
 	var hold, full, incremental sql.NullString
-	err = rows.Scan(&id, &s.Scope.Dataset, &s.Scope.InstanceID, &s.Scope.TenantID, &s.FullTime,
+	err = rows.Scan(&id, &s.Scope.Dataset, &s.Scope.InstanceID, &s.Scope.TenantID, &s.FullTime, &s.FullDigest,
 		&s.Departments, &s.ParentMissing, &s.Users, &s.Applications, &s.Seq, &hold, &full, &incremental)
 	if err != nil {
 		return 0, s, err
