@@ -79,7 +79,7 @@ func (r *round) putDepartment(ctx context.Context, t storage.Task, parents map[s
 		r.delivered(t.Slot, hash)
 		return false
 	}
-	want.RemoteID, want.Uncertain = t.RemoteID, t.Uncertain
+	want.Object = objectOf(r.scope, t)
 	var remoteID string
 	err := r.call(ctx, "put department", func(ctx context.Context) (err error) {
 		remoteID, err = r.Connector.PutDepartment(ctx, want)
@@ -124,7 +124,7 @@ func (r *round) deleteDepartments(ctx context.Context, tasks []storage.Task) err
 
 func (r *round) deleteDepartment(ctx context.Context, t storage.Task) {
 	if t.RemoteID != "" || t.Uncertain {
-		object := target.Object{ExternalID: r.scope.ExternalID(t.Key), RemoteID: t.RemoteID, Uncertain: t.Uncertain}
+		object := objectOf(r.scope, t)
 		err := r.call(ctx, "delete department", func(ctx context.Context) error {
 			return r.Connector.DeleteDepartment(ctx, object)
 		})

@@ -224,7 +224,7 @@ func (r *round) sendChunk(ctx context.Context, group storage.Task, moves []*move
 		r.sendChunk(ctx, group, moves[:half], add)
 		r.sendChunk(ctx, group, moves[half:], add)
 	default:
-		if target.ClassOf(err) == target.Down || target.ClassOf(err) == target.RateLimited {
+		if class := target.ClassOf(err); class == target.Down || class == target.Disabled || class == target.RateLimited {
 			r.halt()
 		}
 		fail(moves, err)

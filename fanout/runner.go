@@ -142,8 +142,14 @@ func (r *runner) probe(ctx context.Context) bool {
 	return true
 }
 
-// closeGate takes the target out of service until a probe succeeds.
+// closeGate takes the target out of service until a probe succeeds, or, where
+// it asked for it, until an operator resumes it.
 func (r *runner) closeGate(err error) {
+	if target.ClassOf(err) == target.Disabled {
+		r.logger.Error("target asked to be sent nothing more; it is paused until you resume it", "error", err)
+		r.gate.set(Paused, err.Error())
+		return
+	}
 	r.logger.Warn("target is down; its changes wait until a probe succeeds", "error", err)
 	r.gate.down(err, r.options.backoff)
 }

@@ -80,7 +80,7 @@ func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) (re
 		r.delivered(t.Slot, hash)
 		return false
 	}
-	want.RemoteID, want.Uncertain = t.RemoteID, t.Uncertain
+	want.Object = objectOf(r.scope, t)
 	var remoteID string
 	err := r.call(ctx, "put user", func(ctx context.Context) (err error) {
 		remoteID, err = r.Connector.PutUser(ctx, want)
@@ -99,7 +99,7 @@ func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) (re
 
 func (r *round) deleteUsers(ctx context.Context, tasks []storage.Task) error {
 	return r.each(ctx, tasks, func(ctx context.Context, t storage.Task) {
-		object := target.Object{ExternalID: r.scope.ExternalID(t.Key), RemoteID: t.RemoteID, Uncertain: t.Uncertain}
+		object := objectOf(r.scope, t)
 		err := r.call(ctx, "delete user", func(ctx context.Context) error {
 			return r.Connector.DeleteUser(ctx, object)
 		})
