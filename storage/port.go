@@ -20,10 +20,13 @@ type View interface {
 	// Departments yields every department of the scope by ascending code
 	// (byte-wise). The loop may stop early; an error ends it.
 	Departments(ctx context.Context) iter.Seq2[directory.Department, error]
-	// Children are the living departments whose ParentCode is code.
-	Children(ctx context.Context, code string) ([]directory.Department, error)
-	// CountUsersIn counts the living users whose OrgCode is code.
-	CountUsersIn(ctx context.Context, code string) (int, error)
+	// Around reads a department and what planning it needs to see around it,
+	// in one round trip. parentCode is where the push puts it, empty for the
+	// root or a deletion.
+	Around(ctx context.Context, code, parentCode string) (directory.Surroundings, error)
+	// UsersIn counts the living users by OrgCode, of those codes; a code in
+	// which nobody is may be left out.
+	UsersIn(ctx context.Context, codes []string) (map[string]int, error)
 	// Users are the users of those names that are known, by name.
 	Users(ctx context.Context, names []string) (map[string]directory.User, error)
 }

@@ -162,7 +162,7 @@ func (s *Store) sweepTestData(ctx context.Context, t *tx, before int64, from *pl
 func detach(ctx context.Context, t *tx, id int64, plan *directory.Plan, before int64) error {
 	v := view{q: t, id: id}
 	for _, parent := range slices.Clone(plan.Departments) {
-		children, err := v.Children(ctx, parent.Code)
+		children, err := v.children(ctx, parent.Code)
 		if err != nil {
 			return err
 		}
