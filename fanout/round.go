@@ -22,6 +22,7 @@ const settleTimeout = 10 * time.Second
 type round struct {
 	*runner
 	scope directory.Scope
+	lease storage.Lease
 
 	mu       sync.Mutex
 	open     map[storage.SlotKey]storage.Slot // claimed, no outcome yet
@@ -29,17 +30,55 @@ type round struct {
 	stop     bool                             // nothing more may be sent
 }
 
-// round delivers what is due in a scope.
+// round delivers what is due in a scope, unless another replica does.
 func (r *runner) round(ctx context.Context, scope directory.Scope) error {
+	lease, err := r.store.Lease(ctx, r.Name, scope, r.owner, leaseFor)
+	if err != nil {
+		return fmt.Errorf("lease %s: %w", scope, err)
+	}
+	held, stop := r.keepLease(ctx, lease)
+	err = r.rounds(held, lease)
+	stop()
+	ended, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	return errors.Join(err, r.store.Release(ended, lease))
+}
+
+// keepLease extends a lease until stop is called; the context it returns ends
+// when the lease is lost.
+func (r *runner) keepLease(ctx context.Context, lease storage.Lease) (held context.Context, stop func()) {
+	held, cancel := context.WithCancelCause(ctx)
+	var done sync.WaitGroup
+	done.Go(func() {
+		for {
+			select {
+			case <-held.Done():
+				return
+			case <-time.After(leaseFor / 3):
+				if _, err := r.store.Extend(held, lease, leaseFor); errors.Is(err, storage.ErrLeaseLost) {
+					cancel(err)
+				}
+			}
+		}
+	})
+	return held, func() {
+		cancel(nil)
+		done.Wait()
+	}
+}
+
+// rounds works a leased scope off until none of it is due.
+func (r *runner) rounds(ctx context.Context, lease storage.Lease) error {
+	scope := lease.Scope
 	for {
-		tasks, err := r.store.Claim(ctx, r.Name, scope, r.options.Now(), claimBatch)
+		tasks, err := r.store.Claim(ctx, lease, r.options.Now(), claimBatch)
 		if err != nil {
 			return fmt.Errorf("claim slots of %s: %w", scope, err)
 		}
 		if len(tasks) == 0 {
 			return nil
 		}
-		work := &round{runner: r, scope: scope, open: make(map[storage.SlotKey]storage.Slot, len(tasks))}
+		work := &round{runner: r, scope: scope, lease: lease, open: make(map[storage.SlotKey]storage.Slot, len(tasks))}
 		for _, t := range tasks {
 			work.open[t.SlotKey] = t.Slot
 		}
@@ -178,7 +217,7 @@ func (r *round) flush(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	if err := r.store.Settle(ctx, outcomes); err != nil {
+	if err := r.store.Settle(ctx, r.lease, outcomes); err != nil {
 		return fmt.Errorf("settle %d slots of %s: %w", len(outcomes), r.scope, err)
 	}
 	return nil

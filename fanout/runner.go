@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/openkoo/connector/directory"
@@ -24,6 +26,10 @@ const (
 	settleBatch = 256
 	// scopesAtOnce bounds the tenants a target is sent at once.
 	scopesAtOnce = 4
+	// leaseFor is how long a replica that died keeps a tenant from the others.
+	leaseFor = 30 * time.Second
+	// busyRetry is how long to wait for a tenant another replica delivers.
+	busyRetry = time.Second
 	// storeRetry is how long a runner rests when the store fails.
 	storeRetry = time.Second
 )
@@ -36,6 +42,7 @@ type runner struct {
 	logger  *slog.Logger
 	metrics *metrics
 	gate    *gate
+	owner   string // of the leases
 
 	// slots bounds the requests under way at once, over all scopes.
 	slots chan struct{}
@@ -51,6 +58,7 @@ func newRunner(store Store, t Target, options Options, m *metrics) *runner {
 		logger:  options.Logger.With("target", t.Name),
 		metrics: m,
 		gate:    newGate(t, options.Now, m),
+		owner:   uuid.NewString(),
 		slots:   make(chan struct{}, t.Concurrency),
 	}
 }
@@ -115,12 +123,15 @@ func (r *runner) step(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := r.deliver(ctx, due); err != nil {
+	busy, err := r.deliver(ctx, due)
+	if err != nil {
 		return 0, err
 	}
 	switch {
-	case read > 0 || len(due) > 0:
+	case read > 0 || len(due) > busy:
 		return -1, nil
+	case busy > 0:
+		return busyRetry, nil
 	case next.IsZero():
 		return 0, nil
 	default:
@@ -149,20 +160,26 @@ func (r *runner) closeGate(err error) {
 }
 
 // deliver works scopes off, some at once, each in rounds until nothing of it
-// is due.
-func (r *runner) deliver(ctx context.Context, scopes []directory.Scope) error {
+// is due. It returns how many another replica is delivering.
+func (r *runner) deliver(ctx context.Context, scopes []directory.Scope) (busy int, err error) {
+	var taken atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(scopesAtOnce)
 	for _, scope := range scopes {
 		group.Go(func() error {
 			err := r.round(ctx, scope)
-			if errors.Is(err, errStopped) {
+			switch {
+			case errors.Is(err, storage.ErrBusy), errors.Is(err, storage.ErrLeaseLost):
+				taken.Add(1)
+				return nil
+			case errors.Is(err, errStopped):
 				return nil
 			}
 			return err
 		})
 	}
-	return group.Wait()
+	err = group.Wait()
+	return int(taken.Load()), err
 }
 
 // errStopped ends a round early: the gate closed.

@@ -102,7 +102,7 @@ func (s *Store) Deliveries(ctx context.Context, f storage.DeliveryFilter, page s
 	var from deliveryPlace
 	var after slotPlace
 	if page.Cursor != "" {
-		parts, err := decodeCursor(page.Cursor, 4)
+		parts, err := storage.DecodeCursor(page.Cursor, 4)
 		if err != nil {
 			return nil, "", err
 		}
@@ -113,7 +113,7 @@ func (s *Store) Deliveries(ctx context.Context, f storage.DeliveryFilter, page s
 		}
 		from, after = deliveryPlace{target: parts[0], id: id}, slotPlace{storage.SlotKind(kind), parts[3]}
 	}
-	limit := pageLimit(page.Limit)
+	limit := page.Size()
 	places, err := s.deliveryPlaces(ctx, f)
 	if err != nil {
 		return nil, "", err
@@ -142,7 +142,7 @@ func (s *Store) Deliveries(ctx context.Context, f storage.DeliveryFilter, page s
 			lastID = place.id
 		}
 		last := slots[limit-1]
-		return slots[:limit], encodeCursor(last.Target, strconv.FormatInt(lastID, 10), strconv.Itoa(int(last.Kind)), last.Key), nil
+		return slots[:limit], storage.EncodeCursor(last.Target, strconv.FormatInt(lastID, 10), strconv.Itoa(int(last.Kind)), last.Key), nil
 	}
 	return slots, "", nil
 }

@@ -73,7 +73,7 @@ var relayTests = map[string]func(*bundle){
 		b.relay("t", storage.RelayOptions{})
 		task := b.claim("t", acme)[0]
 		task.State, task.Attempts, task.LastError = storage.SlotDead, 3, "no"
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{task.Slot}))
+		b.settle(task.Slot)
 		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 2)}})
 		b.relay("t", storage.RelayOptions{})
 		slot := b.slot("t", acme, storage.SlotDepartment, "a")
@@ -115,7 +115,7 @@ var slotTests = map[string]func(*bundle){
 		require.Equal(b, []directory.Scope{acme}, due)
 		task := b.claim("t", acme)[0]
 		task.State, task.Attempts, task.LastError, task.DueAt = storage.SlotRetrying, 1, "late", b.clock.now().Add(time.Minute)
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{task.Slot}))
+		b.settle(task.Slot)
 		require.Empty(b, b.claim("t", acme))
 		due, next, err := b.store.DueScopes(b.ctx, "t", b.clock.now())
 		require.NoError(b, err)
@@ -137,7 +137,7 @@ var slotTests = map[string]func(*bundle){
 		task := b.claim("t", acme)[0]
 		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 2)}})
 		b.relay("t", storage.RelayOptions{})
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{delivered(task.Slot)}))
+		b.settle(delivered(task.Slot))
 		slot := b.slot("t", acme, storage.SlotDepartment, "a")
 		require.Equal(b, storage.SlotPending, slot.State)
 		require.Equal(b, "remote-a", slot.RemoteID)
@@ -157,7 +157,7 @@ var slotTests = map[string]func(*bundle){
 		}
 		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 2)}})
 		b.relay("t", storage.RelayOptions{})
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{delivered(ann)}))
+		b.settle(delivered(ann))
 		require.Equal(b, storage.SlotPending, b.slot("t", acme, storage.SlotUser, "ann").State)
 	},
 
@@ -174,15 +174,15 @@ var slotTests = map[string]func(*bundle){
 			}
 		}
 		member.State, member.Group = storage.SlotWaiting, "a"
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{member}))
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{delivered(group)}))
+		b.settle(member)
+		b.settle(delivered(group))
 		woken := b.slot("t", acme, storage.SlotMembership, "ann")
 		require.Equal(b, storage.SlotPending, woken.State)
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{delivered(woken)}))
+		b.settle(delivered(woken))
 
 		lost := b.slot("t", acme, storage.SlotDepartment, "a")
 		lost.RemoteID, lost.State, lost.DueAt = "", storage.SlotRetrying, b.clock.now()
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{lost}))
+		b.settle(lost)
 		waiting := b.slot("t", acme, storage.SlotMembership, "ann")
 		require.Equal(b, storage.SlotWaiting, waiting.State)
 		require.Empty(b, waiting.Hash)
@@ -200,7 +200,7 @@ var slotTests = map[string]func(*bundle){
 			}
 			slots = append(slots, slot)
 		}
-		require.NoError(b, b.store.Settle(b.ctx, slots))
+		b.settle(slots...)
 		listed := pages(b, func(p storage.Page) ([]storage.Slot, string, error) {
 			p.Limit = 2
 			if p.Cursor != "" {
