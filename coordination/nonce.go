@@ -14,10 +14,11 @@ var ErrNonceReused = errors.New("nonce was used before for another request")
 // forgetting one that is still within its window. The caller may try again.
 var ErrNonceMemoryFull = errors.New("nonce memory is full")
 
-// Answer is a remembered answer of the door.
+// Answer is a remembered answer of the door: its result code
+// (spec/marketplace.md §2), and its body with the code in it.
 type Answer struct {
-	Status int
-	Body   []byte
+	Code string
+	Body []byte
 }
 
 // Nonces remembers the first answer to each nonce (spec/marketplace.md §1.5).
