@@ -27,6 +27,8 @@ type Nonces interface {
 	// answer for ttl. The same nonce with the same signature gets that answer
 	// without serve being run; while serve is running it waits for it. Another
 	// signature gets ErrNonceReused. If serve returns keep false, its answer
-	// is returned but not remembered: the next request is the first again.
+	// is returned but not remembered: the next request is the first again, and
+	// so it is when serve panics, which goes on to the caller. Once returns
+	// ctx's error when ctx ends while it waits.
 	Once(ctx context.Context, nonce, signature string, ttl time.Duration, serve func() (answer Answer, keep bool)) (Answer, error)
 }
