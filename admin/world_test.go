@@ -90,8 +90,8 @@ type observed struct {
 	settled chan struct{}
 }
 
-func (o *observed) Settle(ctx context.Context, slots []storage.Slot) error {
-	err := o.Store.Settle(ctx, slots)
+func (o *observed) Settle(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {
+	err := o.Store.Settle(ctx, lease, slots)
 	select {
 	case o.settled <- struct{}{}:
 	default:
