@@ -225,7 +225,27 @@ func (v view) Departments(ctx context.Context) iter.Seq2[directory.Department, e
 	}
 }
 
-func (v view) Children(ctx context.Context, code string) ([]directory.Department, error) {
+func (v view) Around(ctx context.Context, code, parentCode string) (directory.Surroundings, error) {
+	var around directory.Surroundings
+	err := v.each(ctx, "WHERE scope = ? AND kind = ? AND key IN (?, ?)",
+		[]any{v.id, directory.KindDepartment, code, parentCode}, func(e *row) error {
+			if e.key == code {
+				around.Self, around.Known = e.department(), true
+			}
+			if e.key == parentCode {
+				around.ParentLives = e.flags&flagDeleted == 0
+			}
+			return nil
+		})
+	if err != nil {
+		return around, err
+	}
+	around.Children, err = v.children(ctx, code)
+	return around, err
+}
+
+// children are the living departments whose parent is code.
+func (v view) children(ctx context.Context, code string) ([]directory.Department, error) {
 	var children []directory.Department
 	err := v.each(ctx, byParent+" AND flags & 1 = 0 ORDER BY key",
 		[]any{v.id, directory.KindDepartment, code}, func(e *row) error {
@@ -235,14 +255,30 @@ func (v view) Children(ctx context.Context, code string) ([]directory.Department
 	return children, err
 }
 
-func (v view) CountUsersIn(ctx context.Context, code string) (n int, err error) {
-	err = v.q.QueryRowContext(ctx,
-		"SELECT COUNT(*) FROM entities e "+byParent+" AND flags & 1 = 0",
-		v.id, directory.KindUser, code).Scan(&n)
+func (v view) UsersIn(ctx context.Context, codes []string) (map[string]int, error) {
+	users := make(map[string]int)
+	err := inChunks(codes, func(chunk []string) error {
+		rows, err := v.q.QueryContext(ctx,
+			"SELECT parent, COUNT(*) FROM entities INDEXED BY entities_parent WHERE scope = ? AND kind = ? AND parent IN ("+marks(len(chunk))+") AND flags & 1 = 0 GROUP BY parent",
+			append([]any{v.id, directory.KindUser}, anys(chunk)...)...)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var code string
+			var n int
+			if err := rows.Scan(&code, &n); err != nil {
+				return err
+			}
+			users[code] = n
+		}
+		return rows.Err()
+	})
 	if err != nil {
-		return 0, fmt.Errorf("count users in %q: %w", code, err)
+		return nil, fmt.Errorf("count users of %s: %w", v.scope, err)
 	}
-	return n, nil
+	return users, nil
 }
 
 func (v view) Users(ctx context.Context, names []string) (map[string]directory.User, error) {
