@@ -1,18 +1,15 @@
 package scim
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -24,14 +21,17 @@ import (
 // maxResponse bounds what is read of an answer, in bytes.
 const maxResponse = 8 << 20
 
-// maxDetail bounds what is kept of a target's own words, in bytes.
-const maxDetail = 300
+// maxIgnored bounds what is read of an answer nobody needs, in bytes, so that
+// its connection can be used again.
+const maxIgnored = 64 << 10
 
 // transport sends requests and classes their failures.
 type transport struct {
 	config Config
 	base   string
 	client *retryablehttp.Client
+	// secrets are kept out of errors, should the target repeat them.
+	secrets *strings.Replacer
 }
 
 // call is one request.
@@ -71,7 +71,16 @@ func newTransport(config Config) (*transport, error) {
 	client.RetryWaitMin, client.RetryWaitMax = 100*time.Millisecond, time.Second
 	client.CheckRetry = retryShortly
 	client.ErrorHandler = retryablehttp.PassthroughErrorHandler
-	return &transport{config: config, base: strings.TrimRight(config.URL, "/"), client: client}, nil
+	t := &transport{config: config, base: strings.TrimRight(config.URL, "/"), client: client}
+	var hidden []string
+	basic := base64.StdEncoding.EncodeToString([]byte(config.UserName + ":" + config.Password))
+	for _, secret := range []string{config.BearerToken, config.Password, basic} {
+		if secret != "" {
+			hidden = append(hidden, secret, "…")
+		}
+	}
+	t.secrets = strings.NewReplacer(hidden...)
+	return t, nil
 }
 
 func (t *transport) close() { t.client.HTTPClient.CloseIdleConnections() }
@@ -123,97 +132,31 @@ func (t *transport) do(ctx context.Context, c call) error {
 		return connectionError(c.op, err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxResponse+1))
-	if err != nil {
-		return &target.Error{Class: target.Transient, Op: c.op, UnknownOutcome: true, Err: err}
-	}
-	if len(text) > maxResponse {
-		return &target.Error{Class: target.Permanent, Op: c.op, Status: response.StatusCode, UnknownOutcome: true, Detail: "the answer is larger than 8 MiB"}
-	}
-	if response.StatusCode < 200 || response.StatusCode > 299 {
-		return statusError(c.op, response, text)
-	}
-	if c.into == nil || len(text) == 0 {
+	success := response.StatusCode >= 200 && response.StatusCode <= 299
+	if success && c.into == nil && !strings.HasPrefix(response.Header.Get("Content-Type"), "text/html") {
+		_, _ = io.CopyN(io.Discard, response.Body, maxIgnored) // what it says does not matter
 		return nil
+	}
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxResponse+1))
+	switch {
+	case !success:
+		return t.statusError(c.op, response, text) // its status counts, however much of the rest came
+	case err != nil:
+		return &target.Error{Class: target.Transient, Op: c.op, UnknownOutcome: true, Err: err}
+	case len(text) > maxResponse:
+		return &target.Error{
+			Class: target.Permanent, Op: c.op, Status: response.StatusCode, UnknownOutcome: true,
+			Detail: "the answer is larger than 8 MiB",
+		}
+	}
+	if c.into == nil {
+		c.into = &struct{}{} // a page of some proxy, not the server's answer
 	}
 	if err := json.Unmarshal(text, c.into); err != nil {
 		return &target.Error{
-			Class: target.Permanent, Op: c.op, Status: response.StatusCode, UnknownOutcome: true,
-			Detail: "the answer is no SCIM: " + snippet(text),
+			Class: target.Transient, Op: c.op, Status: response.StatusCode, UnknownOutcome: true,
+			Detail: "the answer is no SCIM: " + t.snippet(text),
 		}
 	}
 	return nil
-}
-
-// connectionError classes a request that got no answer. One that never left is
-// the target being down; any other may have been carried out.
-func connectionError(op string, err error) error {
-	e := &target.Error{Class: target.Transient, Op: op, UnknownOutcome: true, Err: err}
-	var opError *net.OpError
-	var dnsError *net.DNSError
-	var certificate *tls.CertificateVerificationError
-	switch {
-	case errors.As(err, &certificate):
-		e.Class, e.UnknownOutcome = target.Down, false
-		e.Detail = "its certificate does not verify; set caFile if its authority is private"
-	case errors.As(err, &dnsError), errors.As(err, &opError) && opError.Op == "dial":
-		e.Class, e.UnknownOutcome = target.Down, false
-		e.Detail = "cannot be reached"
-	}
-	return e
-}
-
-// statusError classes an answer that is no success.
-func statusError(op string, response *http.Response, text []byte) error {
-	e := &target.Error{Op: op, Status: response.StatusCode, Detail: detail(text)}
-	switch code := response.StatusCode; {
-	case code == http.StatusUnauthorized || code == http.StatusForbidden:
-		e.Class = target.Down
-		e.Detail = strings.TrimSpace("it does not let us in; check the target's auth. " + e.Detail)
-	case code == http.StatusNotFound || code == http.StatusGone:
-		e.Class = target.Gone
-	case code == http.StatusConflict:
-		e.Class = target.Conflict
-	case code == http.StatusTooManyRequests:
-		e.Class, e.RetryAfter = target.RateLimited, retryAfter(response.Header)
-	case code == http.StatusServiceUnavailable && response.Header.Get("Retry-After") != "":
-		e.Class, e.RetryAfter = target.RateLimited, retryAfter(response.Header)
-	case code == http.StatusRequestTimeout || code >= 500:
-		e.Class, e.UnknownOutcome = target.Transient, true
-	default:
-		e.Class = target.Permanent
-	}
-	return e
-}
-
-// retryAfter reads the header's seconds or date; 0 if it has neither.
-func retryAfter(header http.Header) time.Duration {
-	text := header.Get("Retry-After")
-	if seconds, err := strconv.Atoi(text); err == nil && seconds >= 0 {
-		return time.Duration(seconds) * time.Second
-	}
-	if at, err := http.ParseTime(text); err == nil {
-		return max(time.Until(at), 0)
-	}
-	return 0
-}
-
-// detail is the target's own words: SCIM's detail, or the beginning of the text.
-func detail(text []byte) string {
-	var message struct {
-		ScimType string `json:"scimType"`
-		Detail   string `json:"detail"`
-	}
-	if err := json.Unmarshal(text, &message); err == nil && message.Detail != "" {
-		return snippet([]byte(strings.TrimSpace(message.ScimType + " " + message.Detail)))
-	}
-	return snippet(text)
-}
-
-func snippet(text []byte) string {
-	text = bytes.ToValidUTF8(bytes.TrimSpace(text), []byte("?"))
-	if len(text) > maxDetail {
-		text = append(bytes.ToValidUTF8(text[:maxDetail:maxDetail], nil), "…"...)
-	}
-	return strings.ReplaceAll(string(text), "\n", " ")
 }
