@@ -25,7 +25,7 @@ type Proxy struct {
 
 	mu       sync.Mutex
 	queue    []Fault
-	choose   func(*http.Request) Fault
+	choose   func(Request) Fault
 	requests []Request
 }
 
@@ -73,7 +73,7 @@ func (p *Proxy) handler(base string) http.Handler {
 			return // the client is gone
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		fault := p.note(r, Request{Method: r.Method, Path: r.URL.EscapedPath()[len(base):], Query: r.URL.Query(), Body: string(body)})
+		fault := p.note(Request{Method: r.Method, Path: r.URL.EscapedPath()[len(base):], Query: r.URL.Query(), Body: string(body)})
 		if fault == nil {
 			p.forward.ServeHTTP(w, r)
 			return
@@ -84,7 +84,7 @@ func (p *Proxy) handler(base string) http.Handler {
 
 // note records a request and picks its fault: the next of the queue, or what
 // the chooser says.
-func (p *Proxy) note(r *http.Request, request Request) Fault {
+func (p *Proxy) note(request Request) Fault {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.requests = append(p.requests, request)
@@ -94,7 +94,7 @@ func (p *Proxy) note(r *http.Request, request Request) Fault {
 		return fault
 	}
 	if p.choose != nil {
-		return p.choose(r)
+		return p.choose(request)
 	}
 	return nil
 }
@@ -108,14 +108,14 @@ func (p *Proxy) Next(faults ...Fault) {
 
 // Choose sets what picks the fault of each request from now on; nil ends it.
 // It is called for one request at a time.
-func (p *Proxy) Choose(choose func(*http.Request) Fault) {
+func (p *Proxy) Choose(choose func(Request) Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.choose, p.queue = choose, nil
 }
 
 // Always treats every request alike from now on.
-func (p *Proxy) Always(fault Fault) { p.Choose(func(*http.Request) Fault { return fault }) }
+func (p *Proxy) Always(fault Fault) { p.Choose(func(Request) Fault { return fault }) }
 
 // Heal passes everything on from now on.
 func (p *Proxy) Heal() { p.Choose(nil) }
