@@ -201,6 +201,9 @@ func reclass(err error) error {
 		// The endpoint is not there (yet, or any more), whatever the message.
 		failed.Class = target.Down
 		failed.Detail = "no receiver answers there; check the url. " + e.Detail
+	case e.Status == http.StatusForbidden:
+		failed.Class = target.Down
+		failed.Detail = "it does not let us in; check the secrets. " + e.Detail
 	case e.Status == http.StatusConflict:
 		failed.Class = target.Transient
 	case e.Status >= 200 && e.Status <= 299:
