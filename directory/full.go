@@ -24,8 +24,9 @@ type standing struct {
 	since              SourceTime
 	decision           int32 // of one that goes: where its decision is
 	// written says that it differs from what is stored, goes that it is to be
-	// deleted; wasMissing that it lived without its parent, missing that it will.
-	written, goes, wasMissing, missing bool
+	// deleted; wasMissing that it lived without its parent, missing that it
+	// will, looped that it will because following the parent closes a cycle.
+	written, goes, wasMissing, missing, looped bool
 }
 
 // fullPlanner merges a pushed list with the stored departments, both sorted by
@@ -215,7 +216,9 @@ func (p *fullPlanner) attach() {
 	// The list has no cycle of its own, but one may run through departments
 	// that are kept because something newer set them.
 	for _, cycle := range findCycles(parents) {
-		parents[slices.MinFunc(cycle, p.weaker)] = -1
+		weakest := slices.MinFunc(cycle, p.weaker)
+		parents[weakest] = -1
+		p.next[weakest].looped = true
 	}
 	for i := range p.next {
 		s := &p.next[i]
@@ -227,7 +230,7 @@ func (p *fullPlanner) attach() {
 		if s.missing != s.wasMissing && !s.written {
 			s.written = true
 			s.version++
-			action, reason := attachDecision(s.missing, s.parent)
+			action, reason := attachDecision(s.missing, s.looped, s.parent)
 			p.plan.note(KindDepartment, s.code, action, reason)
 		}
 	}
@@ -321,11 +324,15 @@ func place(code string) string {
 	return code
 }
 
-func attachDecision(missing bool, parent string) (Action, string) {
-	if missing {
+func attachDecision(missing, looped bool, parent string) (Action, string) {
+	switch {
+	case looped:
+		return ActionDetach, "its parent " + parent + " hangs under it; the other word is newer"
+	case missing:
 		return ActionDetach, "its parent " + parent + " is not there"
+	default:
+		return ActionAttach, "its parent " + parent + " is there to hang under"
 	}
-	return ActionAttach, "its parent " + parent + " came"
 }
 
 // tombstone is what stays of a deleted department. It keeps its parent, so that
