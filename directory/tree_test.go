@@ -124,7 +124,6 @@ func TestADeepTreeIsAsGoodAsAFlatOne(t *testing.T) {
 	began := time.Now()
 	items := deep(n, depth)
 	push := fullOf(1, items...)
-	require.NoError(t, directory.CheckList(items))
 	view := &stored{}
 	plan, err := directory.PlanFull(t.Context(), push, push.Payload.(*directory.FullPush), view, directory.DefaultGuard)
 	require.NoError(t, err)
@@ -149,7 +148,7 @@ func TestADeepTreeIsAsGoodAsAFlatOne(t *testing.T) {
 			items[i].ParentCode = fmt.Sprintf("d%07d", depth)
 		}
 	}
-	err = directory.CheckList(items)
+	err = (&directory.FullPush{Departments: items}).Check()
 	require.ErrorContains(t, err, "cycle")
 	require.LessOrEqual(t, len(err.Error()), 255)
 	// A square of time would take minutes; the bound leaves a slow machine room.
@@ -181,7 +180,7 @@ func TestACycleIsFoundWhereverItIs(t *testing.T) {
 			}
 			cyclic = cyclic || at >= 0
 		}
-		err := directory.CheckList(rapid.Permutation(items).Draw(r, "order"))
+		err := (&directory.FullPush{Departments: rapid.Permutation(items).Draw(r, "order")}).Check()
 		if cyclic {
 			require.ErrorContains(r, err, "cycle: ")
 		} else {
