@@ -31,7 +31,8 @@ func TestDeclaredLengthAllocatesNothing(t *testing.T) {
 	t.Parallel()
 	for _, declared := range []int64{64 << 20, 1 << 62, -1} {
 		reader := &asked{Reader: io.MultiReader(bytes.NewReader(make([]byte, 10)), iotest.ErrReader(io.ErrUnexpectedEOF))}
-		_, err := readBody(reader, declared)
+		_, release, err := newBodies(64<<20, 0).read(reader, declared)
+		release()
 		require.ErrorContains(t, err, "body: cannot be read to its end")
 		require.LessOrEqual(t, reader.most, 16<<10)
 	}
@@ -54,7 +55,8 @@ func TestReadBody(t *testing.T) {
 		case 2:
 			reader = iotest.DataErrReader(reader)
 		}
-		got, err := readBody(reader, declared)
+		got, release, err := newBodies(1<<20, 0).read(reader, declared)
+		defer release()
 		require.NoError(t, err)
 		require.True(t, bytes.Equal(body, got))
 		require.LessOrEqual(t, cap(got), max(2*len(body)+2, 16<<10))
@@ -67,8 +69,36 @@ func TestReadBody(t *testing.T) {
 func TestReadBodySaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	limited := http.MaxBytesReader(nil, io.NopCloser(bytes.NewReader(make([]byte, 101))), 100)
-	_, err := readBody(limited, -1)
+	b := newBodies(100, 0)
+	_, _, err := b.read(limited, -1)
 	require.Equal(t, &directory.InvalidError{Member: "body", Reason: "larger than 100 bytes"}, err)
-	_, err = readBody(iotest.ErrReader(errors.New("connection reset by 10.0.0.1")), 5)
+	_, _, err = b.read(iotest.ErrReader(errors.New("connection reset by 10.0.0.1")), 5)
 	require.Equal(t, &directory.InvalidError{Member: "body", Reason: "cannot be read to its end"}, err)
+}
+
+// What strangers send cannot take up more than the room of large bodies, and
+// leaves it as they found it.
+func TestLargeBodiesShareTheirRoom(t *testing.T) {
+	t.Parallel()
+	const size = 3 << 20
+	b := newBodies(2<<20, size)
+	large := func() io.Reader { return bytes.NewReader(make([]byte, 2<<20)) }
+	_, first, err := b.read(large(), 2<<20)
+	require.NoError(t, err)
+	_, second, err := b.read(large(), -1)
+	require.ErrorContains(t, err, "3145728 bytes of room")
+	_, ok := errors.AsType[*directory.InvalidError](err)
+	require.False(t, ok, "it is not the caller's fault: 000005")
+	_, small, err := b.read(bytes.NewReader(make([]byte, freeRoom/2)), freeRoom/2)
+	require.NoError(t, err, "small bodies go on")
+	second()
+	first()
+	_, third, err := b.read(large(), -1)
+	require.NoError(t, err)
+	small()
+	third()
+	_, failed, err := b.read(io.MultiReader(large(), iotest.ErrReader(io.ErrUnexpectedEOF)), -1)
+	require.Error(t, err)
+	failed()
+	require.True(t, b.room.TryAcquire(size), "all of it is free again")
 }
