@@ -394,6 +394,7 @@ func wrongPlaces(valid map[directory.PushKind]object) (cases []badInput) {
 	add("an unknown interface", http.StatusNotFound, path("/saasproduce/produceAPI/v2/orgSync"))
 	add("in lower case", http.StatusNotFound, path("/saasproduce/produceapi/v2/singleorgsync"))
 	add("an unknown generation", http.StatusNotFound, path("/saasproduce/produceAPI/v3/singleOrgSync"))
+	add("a slash too many", http.StatusNotFound, path("/saasproduce/produceAPI/v2/singleOrgSync/"))
 	add("a path that climbs", http.StatusNotFound, path("/saasproduce/produceAPI/v2/../../../etc/passwd"))
 
 	application := valid[directory.ApplicationSync]

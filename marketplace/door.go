@@ -120,21 +120,23 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Register adds the kit's five V2 routes below the base path.
-func (d *Door) Register(router gin.IRouter) {
+// Register adds the kit's five V2 routes below the base path, and answers in
+// the shape that the marketplace reads whatever no route of the router takes.
+func (d *Door) Register(router *gin.Engine) {
+	router.HandleMethodNotAllowed = true
+	router.RedirectTrailingSlash = false // the marketplace follows no redirect
+	router.RemoveExtraSlash = true       // the production address may be registered with a slash at its end
+	router.NoRoute(d.notFound)
+	router.NoMethod(d.notFound)
 	for _, kind := range directory.PushKinds() {
 		router.POST(d.options.BasePath+"/produceAPI/v2/"+string(kind), d.handle(kind))
 	}
 }
 
-// NotFound answers a path or a method that is none of ours, in the shape that
-// the marketplace reads.
-func (d *Door) NotFound(c *gin.Context) {
-	status := http.StatusNotFound
-	if c.Writer.Status() == http.StatusMethodNotAllowed {
-		status = http.StatusMethodNotAllowed
-	}
-	write(c, status, answerBody(codeInvalid,
+// notFound answers a path or a method that is none of ours.
+func (d *Door) notFound(c *gin.Context) {
+	// Gin has set the status to 404 or 405.
+	write(c, c.Writer.Status(), answerBody(codeInvalid,
 		"no such interface; the production address takes POST "+d.options.BasePath+"/produceAPI/v2/{tenantSync,applicationSync,authSync,singleOrgSync,allOrgSync}"))
 }
 
@@ -283,6 +285,7 @@ func (d *Door) receive(ctx context.Context, kind directory.PushKind, call *admit
 // stamp is what a call's headers hold (spec/marketplace.md §1.2).
 type stamp struct {
 	nonce, signature, timestamp string
+	at                          time.Time // what timestamp says
 }
 
 // readStamp refuses headers that no key could make good.
@@ -300,22 +303,21 @@ func readStamp(header http.Header) (stamp, error) {
 	case s.signature == "":
 		return s, &unauthenticated{"x-sign: missing"}
 	}
-	return s, nil
+	millis, err := strconv.ParseInt(s.timestamp, 10, 64)
+	s.at = time.UnixMilli(millis)
+	return s, err
 }
 
 // checkTime refuses a stamp that is out of the window now.
 func (d *Door) checkTime(s stamp) error {
-	millis, err := strconv.ParseInt(s.timestamp, 10, 64)
-	if err != nil {
-		return directory.Invalid("x-timestamp", "want UNIX milliseconds, 13 digits")
-	}
-	switch age := d.options.Now().Sub(time.UnixMilli(millis)); {
+	switch age := d.options.Now().Sub(s.at); {
 	case age > d.options.Window:
 		return directory.Invalid("x-timestamp", "expired: %s old, %s allowed; check both clocks", age.Round(time.Second), d.options.Window)
 	case age < -d.options.Window:
 		return directory.Invalid("x-timestamp", "in the future by %s, %s allowed; check both clocks", (-age).Round(time.Second), d.options.Window)
+	default:
+		return nil
 	}
-	return nil
 }
 
 // answer turns what came of a call into the marketplace's words.

@@ -92,9 +92,6 @@ func newHouse(t *testing.T, receiver func(marketplace.Receiver) marketplace.Rece
 	}, taker, local.NewNonces(0, h.clock.now))
 	require.NoError(t, err)
 	h.router = gin.New()
-	h.router.HandleMethodNotAllowed = true
-	h.router.NoRoute(door.NotFound)
-	h.router.NoMethod(door.NotFound)
 	door.Register(h.router)
 	return h
 }

@@ -103,8 +103,8 @@ func TestSignatureHoldsForItsBodyAlone(t *testing.T) {
 			require.False(t, holds(key, sent, changed), "%s", changed)
 		}
 		require.False(t, holds(key+"x", sent, body))
-		require.False(t, holds(key, stamp{"N2", sent.signature, sent.timestamp}, body))
-		require.False(t, holds(key, stamp{"N1", sent.signature, "1680508066619"}, body))
+		require.False(t, holds(key, stamp{nonce: "N2", signature: sent.signature, timestamp: sent.timestamp}, body))
+		require.False(t, holds(key, stamp{nonce: "N1", signature: sent.signature, timestamp: "1680508066619"}, body))
 	})
 }
 

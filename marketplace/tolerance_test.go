@@ -216,6 +216,10 @@ func TestToleratedSignatures(t *testing.T) {
 			c.timestamp = "1649813799534"
 			payload(canonical)(c)
 		},
+		"at an address registered with a slash at its end": func(c *call) {
+			c.path = strings.Replace(c.path, "/produceAPI", "//produceAPI", 1)
+			payload(canonical)(c)
+		},
 		"with a nonce of 128 characters": func(c *call) {
 			c.nonce = strings.Repeat("n", 128)
 			payload(canonical)(c)

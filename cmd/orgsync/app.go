@@ -114,9 +114,6 @@ func (a *app) wire(keyring secrets.Keyring) error {
 	}
 	gin.SetMode(gin.ReleaseMode)
 	router := gin.New()
-	router.HandleMethodNotAllowed = true
-	router.NoRoute(door.NotFound)
-	router.NoMethod(door.NotFound)
 	door.Register(router)
 	api.Register(router)
 	a.http = &http.Server{
