@@ -249,7 +249,7 @@ func user(name, org string) directory.UserItem {
 // bind pushes a small enterprise: tenant, application, departments, users.
 func (w *world) bind(scope directory.Scope, departments int) (full string) {
 	w.Helper()
-	w.push(scope, directory.FlagAdd, &directory.TenantPush{OrderID: "o", Code: "acme", Name: "企业", DomainName: "acme.example.com"})
+	w.push(scope, directory.FlagAdd, &directory.TenantPush{OrderID: "o", Code: scope.TenantID, Name: "企业", DomainName: "acme.example.com"})
 	sealed, err := secrets.EncryptFor(w.public, []byte(clientWords))
 	require.NoError(w, err)
 	w.push(scope, directory.FlagAdd, &directory.ApplicationPush{AppID: "app-1", ClientID: "c-1", ClientSecret: sealed})

@@ -65,8 +65,9 @@ type Target struct {
 // Options shape a Fanout; the zero value serves.
 type Options struct {
 	Now func() time.Time // default time.Now
-	// After tells when a time has passed, default time.After.
-	After      func(time.Duration) <-chan time.Time
+	// At returns a channel that gets a value when Now has come to a time,
+	// default time.After.
+	At         func(time.Time) <-chan time.Time
 	Logger     *slog.Logger          // default slog.Default
 	Registerer prometheus.Registerer // default: metrics are not registered
 	// Jitter draws from [0, n) for the backoff, default math/rand/v2.
@@ -74,6 +75,10 @@ type Options struct {
 	// BackoffBase and BackoffMax bound the wait after a failure, defaults 1 s
 	// and 1 h.
 	BackoffBase, BackoffMax time.Duration
+
+	// resting hears of a runner that has nothing to do but wait: how many
+	// rounds go on beside it, and the store's Changed from before it looked.
+	resting func(targetName string, rounds int, changed <-chan struct{})
 }
 
 // State is what the fan-out thinks of a target.
@@ -173,8 +178,8 @@ func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.After == nil {
-		o.After = time.After
+	if o.At == nil {
+		o.At = func(at time.Time) <-chan time.Time { return time.After(time.Until(at)) }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

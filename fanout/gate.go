@@ -49,24 +49,24 @@ func (g *gate) status() Status {
 	return s
 }
 
-// open reports whether the target may be sent to now; if not, wait is how long
-// until it is worth asking again (0: until somebody resumes it) and probe says
-// that the target has to be probed first.
-func (g *gate) open() (ok, probe bool, wait time.Duration) {
+// open reports whether the target may be sent to now; if not, until is when it
+// is worth asking again (zero: when somebody resumes it) and probe says that
+// the target has to be probed first.
+func (g *gate) open() (ok, probe bool, until time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()
 	switch {
 	case g.state == Paused:
-		return false, false, 0
+		return false, false, time.Time{}
 	case g.state == Down && now.Before(g.nextProbe):
-		return false, false, g.nextProbe.Sub(now)
+		return false, false, g.nextProbe
 	case g.state == Down:
-		return false, true, 0
+		return false, true, time.Time{}
 	case now.Before(g.notBefore):
-		return false, false, g.notBefore.Sub(now)
+		return false, false, g.notBefore
 	default:
-		return true, false, 0
+		return true, false, time.Time{}
 	}
 }
 

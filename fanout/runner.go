@@ -90,13 +90,16 @@ func (r *runner) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		// Taken before reading, so that a change in between is not missed.
 		changed := r.store.Changed()
-		wait, err := r.step(ctx)
+		more, until, err := r.step(ctx)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
 			r.rest(ctx, err)
-		case wait != again:
-			r.sleep(ctx, changed, wait)
+		case !more:
+			if r.options.resting != nil {
+				r.options.resting(r.Name, len(r.active), changed)
+			}
+			r.sleep(ctx, changed, until)
 		}
 	}
 	for len(r.active) > 0 {
@@ -105,26 +108,21 @@ func (r *runner) run(ctx context.Context) error {
 	return nil
 }
 
-// again and forever are waits of step: none, and until something happens.
-const (
-	again   time.Duration = -1
-	forever time.Duration = 0
-)
-
 // rest waits a little after the store failed.
 func (r *runner) rest(ctx context.Context, err error) {
 	r.logger.Error("fan-out cannot use the store; trying again", "error", err)
 	select {
 	case <-ctx.Done():
-	case <-r.options.After(storeRetry):
+	case <-r.options.At(r.options.Now().Add(storeRetry)):
 	}
 }
 
-// sleep waits for a change, the gate, a round's end, the time, or the end.
-func (r *runner) sleep(ctx context.Context, changed <-chan struct{}, wait time.Duration) {
+// sleep waits for a change, the gate, a round's end, a time (zero: none), or
+// the end.
+func (r *runner) sleep(ctx context.Context, changed <-chan struct{}, until time.Time) {
 	var timer <-chan time.Time
-	if wait != forever {
-		timer = r.options.After(wait)
+	if !until.IsZero() {
+		timer = r.options.At(until)
 	}
 	select {
 	case <-ctx.Done():
@@ -149,40 +147,38 @@ func (r *runner) collect(end roundEnd) error {
 	return end.err
 }
 
-// step does what can be done now and returns how long to wait for more.
-func (r *runner) step(ctx context.Context) (time.Duration, error) {
-	open, probe, wait := r.gate.open()
+// step does what can be done now. It reports whether there is more at once,
+// and if not, when there is (zero: when something happens).
+func (r *runner) step(ctx context.Context) (more bool, until time.Time, err error) {
+	open, probe, until := r.gate.open()
 	if probe || (open && r.capabilities == nil) {
 		if !r.probe(ctx) {
-			return again, nil // the gate says how long
+			return true, time.Time{}, nil // the gate says how long
 		}
 		open = true
 	}
 	if !open {
 		// Changes wait in the feed; nothing is lost by not relaying them.
-		return wait, nil
+		return false, until, nil
 	}
 	read, _, err := r.store.Relay(ctx, r.Name, r.relayOptions(), relayBatch)
 	if err != nil {
-		return 0, err
+		return false, time.Time{}, err
 	}
 	now := r.options.Now()
 	due, next, err := r.store.DueScopes(ctx, r.Name, now)
 	if err != nil {
-		return 0, err
+		return false, time.Time{}, err
 	}
 	maps.DeleteFunc(r.busy, func(_ directory.Scope, until time.Time) bool { return !now.Before(until) })
 	r.start(ctx, due)
-	switch {
-	case read > 0:
-		return again, nil
-	case len(r.busy) > 0:
-		return busyRetry, nil
-	case next.IsZero():
-		return forever, nil
-	default:
-		return max(next.Sub(now), time.Millisecond), nil
+	if len(r.busy) > 0 {
+		soon := now.Add(busyRetry)
+		if next.IsZero() || soon.Before(next) {
+			next = soon
+		}
 	}
+	return read > 0, next, nil
 }
 
 // start begins a round for each due scope that has none, as many as may run at

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,8 @@ import (
 const (
 	// maxAnswer bounds what is read of an answer, in bytes.
 	maxAnswer = 8 << 20
+	// maxDiscarded bounds what is read of an answer nobody needs, in bytes.
+	maxDiscarded = 64 << 10
 	// maxHeader bounds an answer's header, in bytes.
 	maxHeader      = 256 << 10
 	defaultTimeout = 30 * time.Second
@@ -42,12 +45,16 @@ type Options struct {
 	// Words finds the target's own words in the body of a failure; nil takes
 	// its beginning.
 	Words func(body []byte) string
+	// Cause finds what a failure's body says in the protocol's own codes; it
+	// becomes the error's cause. nil finds nothing.
+	Cause func(body []byte) error
 }
 
 // Client sends requests to one target. It may be used from many goroutines.
 type Client struct {
 	retrying *retryablehttp.Client
 	words    func([]byte) string
+	cause    func([]byte) error
 }
 
 // New makes a client; nothing is sent yet.
@@ -85,7 +92,11 @@ func New(options Options) (*Client, error) {
 	if words == nil {
 		words = func(body []byte) string { return string(body) }
 	}
-	return &Client{retrying: client, words: words}, nil
+	cause := options.Cause
+	if cause == nil {
+		cause = func([]byte) error { return nil }
+	}
+	return &Client{retrying: client, words: words, cause: cause}, nil
 }
 
 // Close releases idle connections.
@@ -134,6 +145,9 @@ type Request struct {
 	// Secrets are words that no error may hold, beside the credentials in the
 	// Authorization header: a target may echo what it was sent.
 	Secrets []string
+	// Discard says that nobody needs the answer's body: nothing that is wrong
+	// with it undoes the success, unless it is the page of some proxy.
+	Discard bool
 }
 
 // Answer is a success, read whole.
@@ -149,7 +163,7 @@ type Answer struct {
 func (a *Answer) Into(into any) error {
 	if err := json.Unmarshal(a.Body, into); err != nil {
 		return &target.Error{
-			Class: target.Permanent, Op: a.Op, Status: a.Status, UnknownOutcome: true,
+			Class: target.Transient, Op: a.Op, Status: a.Status, UnknownOutcome: true,
 			Detail: "the answer is not the JSON that was asked for: " + snippet(string(a.Body)),
 		}
 	}
@@ -175,16 +189,30 @@ func (c *Client) Send(ctx context.Context, r Request) (*Answer, error) {
 		return nil, connectionError(r.Op, err, connected.Load())
 	}
 	defer func() { _ = response.Body.Close() }()
+	success := response.StatusCode >= 200 && response.StatusCode <= 299
+	if success && r.Discard && !isHTML(response.Header) {
+		// Read as far as it pays, so that the connection can be used again.
+		_, _ = io.CopyN(io.Discard, response.Body, maxDiscarded)
+		return &Answer{Op: r.Op, Status: response.StatusCode, Header: response.Header}, nil
+	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	switch {
+	case !success: // its status counts, however much of the rest came
+		failure := statusError(r.Op, response, hide(c.words(body)), hide)
+		failure.Err = c.cause(body)
+		return nil, failure
+	case r.Discard:
+		return nil, &target.Error{Class: target.Transient, Op: r.Op, Status: response.StatusCode, UnknownOutcome: true, Detail: "a web page in place of an answer: " + snippet(hide(string(body)))}
 	case err != nil:
 		return nil, &target.Error{Class: target.Transient, Op: r.Op, Status: response.StatusCode, UnknownOutcome: true, Detail: "the answer broke off", Err: bare(err)}
 	case len(body) > maxAnswer:
 		return nil, &target.Error{Class: target.Permanent, Op: r.Op, Status: response.StatusCode, UnknownOutcome: true, Detail: "the answer is larger than 8 MiB"}
-	case response.StatusCode < 200 || response.StatusCode > 299:
-		return nil, statusError(r.Op, response, hide(c.words(body)), hide)
 	}
 	return &Answer{Op: r.Op, Status: response.StatusCode, Header: response.Header, Body: body}, nil
+}
+
+func isHTML(header http.Header) bool {
+	return strings.HasPrefix(header.Get("Content-Type"), "text/html")
 }
 
 // rawBody keeps an empty body nil: the library takes a typed nil for a body.

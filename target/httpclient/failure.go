@@ -43,10 +43,10 @@ func bare(err error) error {
 }
 
 // statusError classes an answer that is no success.
-func statusError(op string, response *http.Response, words string, hide func(string) string) error {
+func statusError(op string, response *http.Response, words string, hide func(string) string) *target.Error {
 	e := &target.Error{Op: op, Status: response.StatusCode, Detail: snippet(words)}
 	switch code := response.StatusCode; {
-	case code == http.StatusUnauthorized || code == http.StatusForbidden:
+	case code == http.StatusUnauthorized || code == http.StatusProxyAuthRequired:
 		e.Class = target.Down
 		e.Detail = strings.TrimSpace("it does not let us in; check the target's auth. " + e.Detail)
 	case code >= 300 && code < 400:
@@ -63,6 +63,8 @@ func statusError(op string, response *http.Response, words string, hide func(str
 		e.Class, e.RetryAfter = target.RateLimited, RetryAfter(response.Header)
 	case code == http.StatusRequestTimeout || code >= 500:
 		e.Class, e.UnknownOutcome = target.Transient, true
+	case code == http.StatusPreconditionFailed || code == http.StatusTooEarly || code == http.StatusLocked:
+		e.Class = target.Transient // it changed meanwhile, or is busy with the object
 	default:
 		e.Class = target.Permanent
 	}
@@ -82,7 +84,8 @@ func elsewhere(response *http.Response, hide func(string) string) string {
 // neither.
 func RetryAfter(header http.Header) time.Duration {
 	text := strings.TrimSpace(header.Get("Retry-After"))
-	if seconds, err := strconv.ParseInt(text, 10, 32); err == nil && seconds >= 0 {
+	seconds, err := strconv.ParseUint(text, 10, 32)
+	if err == nil || errors.Is(err, strconv.ErrRange) { // a number too large to count is one too
 		return min(time.Duration(seconds)*time.Second, maxRetryAfter)
 	}
 	if at, err := http.ParseTime(text); err == nil {

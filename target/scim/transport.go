@@ -26,7 +26,7 @@ type call struct {
 func newTransport(config Config) (*transport, error) {
 	client, err := httpclient.New(httpclient.Options{
 		Timeout: config.Timeout, CAFile: config.CAFile, AllowPrivate: !config.DenyPrivate,
-		ShortRetries: config.ShortRetries, Words: words,
+		ShortRetries: config.ShortRetries, Words: words, Cause: cause,
 	})
 	if err != nil {
 		return nil, err
@@ -40,7 +40,8 @@ func (t *transport) close() { t.client.Close() }
 func (t *transport) do(ctx context.Context, c call) error {
 	request := httpclient.Request{
 		Op: c.op, Method: c.method, URL: t.base + c.path, Secrets: []string{t.config.Password},
-		Header: http.Header{"Accept": {"application/scim+json, application/json"}},
+		Discard: c.into == nil,
+		Header:  http.Header{"Accept": {"application/scim+json, application/json"}},
 	}
 	if c.body != nil {
 		encoded, err := json.Marshal(c.body)
@@ -57,7 +58,7 @@ func (t *transport) do(ctx context.Context, c call) error {
 		request.Header.Set("Authorization", basic(t.config.UserName, t.config.Password))
 	}
 	answer, err := t.client.Send(ctx, request)
-	if err != nil || c.into == nil || len(answer.Body) == 0 {
+	if err != nil || c.into == nil {
 		return err
 	}
 	return answer.Into(c.into)
@@ -67,16 +68,4 @@ func basic(userName, password string) string {
 	request := http.Request{Header: http.Header{}}
 	request.SetBasicAuth(userName, password)
 	return request.Header.Get("Authorization")
-}
-
-// words is SCIM's detail (RFC 7644 §3.12), or the text itself.
-func words(body []byte) string {
-	var message struct {
-		ScimType string `json:"scimType"`
-		Detail   string `json:"detail"`
-	}
-	if err := json.Unmarshal(body, &message); err == nil && message.Detail != "" {
-		return strings.TrimSpace(message.ScimType + " " + message.Detail)
-	}
-	return string(body)
 }
