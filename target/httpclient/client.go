@@ -26,8 +26,6 @@ import (
 const (
 	// maxAnswer bounds what is read of an answer, in bytes.
 	maxAnswer = 8 << 20
-	// maxDiscarded bounds what is read of an answer nobody needs, in bytes.
-	maxDiscarded = 64 << 10
 	// maxHeader bounds an answer's header, in bytes.
 	maxHeader      = 256 << 10
 	defaultTimeout = 30 * time.Second
@@ -42,19 +40,16 @@ type Options struct {
 	// ShortRetries within one attempt, default 2, less than 0 for none. Only
 	// what may happen twice is retried: never a POST.
 	ShortRetries int
-	// Words finds the target's own words in the body of a failure; nil takes
-	// its beginning.
-	Words func(body []byte) string
-	// Cause finds what a failure's body says in the protocol's own codes; it
-	// becomes the error's cause. nil finds nothing.
-	Cause func(body []byte) error
+	// Words finds the target's own words in the body of a failure, and what
+	// kind of failure it calls it (the error's cause, nil for no word); nil
+	// takes the body's beginning.
+	Words func(body []byte) (detail string, kind error)
 }
 
 // Client sends requests to one target. It may be used from many goroutines.
 type Client struct {
 	retrying *retryablehttp.Client
-	words    func([]byte) string
-	cause    func([]byte) error
+	words    func([]byte) (string, error)
 }
 
 // New makes a client; nothing is sent yet.
@@ -90,13 +85,9 @@ func New(options Options) (*Client, error) {
 	client.ErrorHandler = retryablehttp.PassthroughErrorHandler
 	words := options.Words
 	if words == nil {
-		words = func(body []byte) string { return string(body) }
+		words = func(body []byte) (string, error) { return string(body), nil }
 	}
-	cause := options.Cause
-	if cause == nil {
-		cause = func([]byte) error { return nil }
-	}
-	return &Client{retrying: client, words: words, cause: cause}, nil
+	return &Client{retrying: client, words: words}, nil
 }
 
 // Close releases idle connections.
@@ -145,9 +136,6 @@ type Request struct {
 	// Secrets are words that no error may hold, beside the credentials in the
 	// Authorization header: a target may echo what it was sent.
 	Secrets []string
-	// Discard says that nobody needs the answer's body: nothing that is wrong
-	// with it undoes the success, unless it is the page of some proxy.
-	Discard bool
 }
 
 // Answer is a success, read whole.
@@ -156,19 +144,25 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
+
+	hide func(string) string
 }
 
-// Into decodes the answer's JSON. The request was carried out, so a target
-// whose answer is garbage has to be asked again what it has.
+// Into decodes the answer's JSON. The request may have been carried out, and
+// garbage in between may be gone the next time.
 func (a *Answer) Into(into any) error {
 	if err := json.Unmarshal(a.Body, into); err != nil {
 		return &target.Error{
 			Class: target.Transient, Op: a.Op, Status: a.Status, UnknownOutcome: true,
-			Detail: "the answer is not the JSON that was asked for: " + snippet(string(a.Body)),
+			Detail: "the answer is not the JSON that was asked for: " + snippet(a.hide(string(a.Body))),
 		}
 	}
 	return nil
 }
+
+// IsPage reports whether the answer is a page for people, such as a proxy's,
+// which says nothing about the request.
+func (a *Answer) IsPage() bool { return strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") }
 
 // Send sends a request and reads the answer. Whatever is no success, 2xx, is a
 // *target.Error.
@@ -189,30 +183,21 @@ func (c *Client) Send(ctx context.Context, r Request) (*Answer, error) {
 		return nil, connectionError(r.Op, err, connected.Load())
 	}
 	defer func() { _ = response.Body.Close() }()
-	success := response.StatusCode >= 200 && response.StatusCode <= 299
-	if success && r.Discard && !isHTML(response.Header) {
-		// Read as far as it pays, so that the connection can be used again.
-		_, _ = io.CopyN(io.Discard, response.Body, maxDiscarded)
-		return &Answer{Op: r.Op, Status: response.StatusCode, Header: response.Header}, nil
-	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	failure := &target.Error{Op: r.Op, Status: response.StatusCode, UnknownOutcome: true}
 	switch {
-	case !success: // its status counts, however much of the rest came
-		failure := statusError(r.Op, response, hide(c.words(body)), hide)
-		failure.Err = c.cause(body)
-		return nil, failure
-	case r.Discard:
-		return nil, &target.Error{Class: target.Transient, Op: r.Op, Status: response.StatusCode, UnknownOutcome: true, Detail: "a web page in place of an answer: " + snippet(hide(string(body)))}
+	case response.StatusCode < 200 || response.StatusCode > 299:
+		// Its status counts, however much of the rest came.
+		detail, kind := c.words(body)
+		return nil, statusError(r.Op, response, hide(detail), kind, hide)
 	case err != nil:
-		return nil, &target.Error{Class: target.Transient, Op: r.Op, Status: response.StatusCode, UnknownOutcome: true, Detail: "the answer broke off", Err: bare(err)}
+		failure.Class, failure.Detail, failure.Err = target.Transient, "the answer broke off", bare(err)
+		return nil, failure
 	case len(body) > maxAnswer:
-		return nil, &target.Error{Class: target.Permanent, Op: r.Op, Status: response.StatusCode, UnknownOutcome: true, Detail: "the answer is larger than 8 MiB"}
+		failure.Class, failure.Detail = target.Permanent, "the answer is larger than 8 MiB"
+		return nil, failure
 	}
-	return &Answer{Op: r.Op, Status: response.StatusCode, Header: response.Header, Body: body}, nil
-}
-
-func isHTML(header http.Header) bool {
-	return strings.HasPrefix(header.Get("Content-Type"), "text/html")
+	return &Answer{Op: r.Op, Status: response.StatusCode, Header: response.Header, Body: body, hide: hide}, nil
 }
 
 // rawBody keeps an empty body nil: the library takes a typed nil for a body.

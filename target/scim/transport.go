@@ -3,6 +3,7 @@ package scim
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 
@@ -26,7 +27,7 @@ type call struct {
 func newTransport(config Config) (*transport, error) {
 	client, err := httpclient.New(httpclient.Options{
 		Timeout: config.Timeout, CAFile: config.CAFile, AllowPrivate: !config.DenyPrivate,
-		ShortRetries: config.ShortRetries, Words: words, Cause: cause,
+		ShortRetries: config.ShortRetries, Words: words,
 	})
 	if err != nil {
 		return nil, err
@@ -40,8 +41,7 @@ func (t *transport) close() { t.client.Close() }
 func (t *transport) do(ctx context.Context, c call) error {
 	request := httpclient.Request{
 		Op: c.op, Method: c.method, URL: t.base + c.path, Secrets: []string{t.config.Password},
-		Discard: c.into == nil,
-		Header:  http.Header{"Accept": {"application/scim+json, application/json"}},
+		Header: http.Header{"Accept": {"application/scim+json, application/json"}},
 	}
 	if c.body != nil {
 		encoded, err := json.Marshal(c.body)
@@ -58,8 +58,11 @@ func (t *transport) do(ctx context.Context, c call) error {
 		request.Header.Set("Authorization", basic(t.config.UserName, t.config.Password))
 	}
 	answer, err := t.client.Send(ctx, request)
-	if err != nil || c.into == nil {
+	if err != nil || (c.into == nil && !answer.IsPage()) {
 		return err
+	}
+	if c.into == nil {
+		c.into = &struct{}{} // a page of some proxy, not the server's answer
 	}
 	return answer.Into(c.into)
 }
@@ -68,4 +71,37 @@ func basic(userName, password string) string {
 	request := http.Request{Header: http.Header{}}
 	request.SetBasicAuth(userName, password)
 	return request.Header.Get("Authorization")
+}
+
+// scimType is the kind of a refusal (RFC 7644 §3.12).
+type scimType string
+
+func (s scimType) Error() string { return string(s) }
+
+// words are SCIM's detail and scimType (RFC 7644 §3.12), or the text itself.
+func words(body []byte) (string, error) {
+	var message struct {
+		ScimType string `json:"scimType"`
+		Detail   string `json:"detail"`
+	}
+	switch err := json.Unmarshal(body, &message); {
+	case err != nil || message.Detail+message.ScimType == "":
+		return string(body), nil
+	case message.ScimType == "":
+		return message.Detail, nil
+	default:
+		return message.Detail, scimType(message.ScimType[:min(len(message.ScimType), maxScimType)])
+	}
+}
+
+// maxScimType bounds what is kept of a server's scimType, in bytes; the RFC's
+// have 13 at most.
+const maxScimType = 32
+
+// statusOf is the HTTP status of a failure, 0 if there was no answer.
+func statusOf(err error) int {
+	if e, ok := errors.AsType[*target.Error](err); ok {
+		return e.Status
+	}
+	return 0
 }
