@@ -376,6 +376,31 @@ func TestPushesAtOnce(t *testing.T) {
 	require.Len(t, first.Departments, 6)
 }
 
+// While a full push is planned its scope waits and no other does; what comes
+// after it sees it.
+func TestAFullPushMakesItsOwnScopeWait(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	planning, goOn := make(chan struct{}), make(chan struct{})
+	b.planners[directory.AllOrgSync] = interrupting{planner: b.planners[directory.AllOrgSync], at: func() {
+		close(planning)
+		<-goOn
+	}}
+	var wg sync.WaitGroup
+	results := make([]directory.Result, 2)
+	errs := make([]error, 2)
+	list, older := full(t, 5, "a"), department(t, scope, 4, "b", "")
+	wg.Go(func() { results[0], errs[0] = b.service.Receive(t.Context(), list) })
+	<-planning
+	wg.Go(func() { results[1], errs[1] = b.service.Receive(t.Context(), older) })
+	other := directory.Scope{Dataset: directory.Prod, TenantID: "other"}
+	require.Equal(t, directory.ResultApplied, b.receive(department(t, other, 1, "x", "")))
+	close(goOn)
+	wg.Wait()
+	require.NoError(t, errors.Join(errs...))
+	require.Equal(t, []directory.Result{directory.ResultApplied, directory.ResultStale}, results)
+}
+
 // The planners are those of the folder that bears the interface's name.
 func TestEveryInterfaceHasItsPlanner(t *testing.T) {
 	t.Parallel()
