@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -151,13 +152,13 @@ func (b *bundle) accept(push *directory.Push) {
 // codes lists the living departments of a scope.
 func (b *bundle) codes(scope directory.Scope) []string {
 	b.Helper()
-	snapshot := read(b, b.store, scope)
 	codes := []string{}
-	for _, d := range snapshot.order {
-		if !snapshot.Departments[d].Deleted {
-			codes = append(codes, d)
+	for code, d := range read(b, b.store, scope).Departments {
+		if !d.Deleted {
+			codes = append(codes, code)
 		}
 	}
+	slices.Sort(codes)
 	return codes
 }
 
@@ -190,39 +191,15 @@ func (b *bundle) counted(kind directory.PushKind, result string) float64 {
 	return 0
 }
 
-// stored is what the store has of a scope.
-type stored struct {
-	directorytest.Snapshot
-	order []string // the codes as the view yields them
-}
-
 var errLookedOnly = fmt.Errorf("looked only")
 
-// read looks at a scope through the view that planners see, users and
-// applications by the names the generated pushes use.
-func read(t require.TestingT, store storage.Intake, scope directory.Scope) stored {
-	s := stored{Snapshot: directorytest.Snapshot{
-		Departments: make(map[string]directory.Department), Applications: make(map[string]directory.Application),
-	}}
+// read looks at a scope through the view that planners see.
+func read(t require.TestingT, store storage.Intake, scope directory.Scope) (snapshot directorytest.Snapshot) {
 	record := storage.Record{ID: uuid.NewString(), Scope: scope, Kind: directory.SingleOrgSync}
 	_, err := store.ApplyAtOnce(context.Background(), record, nil, func(ctx context.Context, view storage.View) (*directory.Plan, error) {
-		state, err := view.State(ctx)
-		require.NoError(t, err)
-		s.State = state
-		for d, err := range view.Departments(ctx) {
-			require.NoError(t, err)
-			s.Departments[d.Code] = d
-			s.order = append(s.order, d.Code)
-		}
-		s.Users, err = view.Users(ctx, []string{"u0", "u1", "u2"})
-		require.NoError(t, err)
-		tenant, known, err := view.Tenant(ctx)
-		require.NoError(t, err)
-		if known {
-			s.Tenant = &tenant
-		}
+		snapshot = directorytest.Small.Read(ctx, t, view)
 		return nil, errLookedOnly
 	})
 	require.ErrorIs(t, err, errLookedOnly)
-	return s
+	return snapshot
 }
