@@ -213,7 +213,7 @@ func (a *app) run(ctx context.Context, listener net.Listener) (err error) {
 	defer func() { err = errors.Join(err, a.store.Close()) }()
 	finished, err := a.intake.Recover(ctx)
 	if err != nil {
-		a.logger.Error("some interrupted pushes could not be finished; they stay in the journal", "error", err)
+		a.logger.Error("some interrupted pushes could not be finished", "error", err)
 	}
 	if finished > 0 {
 		a.logger.Info("interrupted pushes are finished", "count", finished)
