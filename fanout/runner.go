@@ -173,7 +173,10 @@ func (r *runner) step(ctx context.Context) (more bool, until time.Time, err erro
 	maps.DeleteFunc(r.busy, func(_ directory.Scope, until time.Time) bool { return !now.Before(until) })
 	r.start(ctx, due)
 	if len(r.busy) > 0 {
-		return read > 0, now.Add(busyRetry), nil
+		soon := now.Add(busyRetry)
+		if next.IsZero() || soon.Before(next) {
+			next = soon
+		}
 	}
 	return read > 0, next, nil
 }
@@ -212,14 +215,8 @@ func (r *runner) probe(ctx context.Context) bool {
 	return true
 }
 
-// closeGate takes the target out of service until a probe succeeds, or, where
-// it asked for it, until an operator resumes it.
+// closeGate takes the target out of service until a probe succeeds.
 func (r *runner) closeGate(err error) {
-	if target.ClassOf(err) == target.Disabled {
-		r.logger.Error("target asked to be sent nothing more; it is paused until you resume it", "error", err)
-		r.gate.set(Paused, err.Error())
-		return
-	}
 	r.logger.Warn("target is down; its changes wait until a probe succeeds", "error", err)
 	r.gate.down(err, min(retryAfter(err), maxRetryAfter), r.options.backoff)
 }
