@@ -9,8 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -30,7 +28,6 @@ import (
 	"github.com/openkoo/connector/secrets"
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/storage/embedded"
-	"github.com/openkoo/connector/target/scim"
 	usersync "github.com/openkoo/connector/userSync"
 )
 
@@ -150,60 +147,6 @@ func matches(targets []fanout.Target) func(string, directory.Scope) bool {
 	return func(name string, scope directory.Scope) bool {
 		match := byName[name]
 		return match == nil || match(scope)
-	}
-}
-
-// checkTargets reports what a connector would not take, all at once.
-func checkTargets(configured []config.Target) error {
-	var errs []error
-	for i := range configured {
-		if configured[i].Type != "scim" {
-			continue // refused already
-		}
-		if err := scimConfig(&configured[i]).Validate(); err != nil {
-			for line := range strings.SplitSeq(err.Error(), "\n") {
-				errs = append(errs, fmt.Errorf("targets[%d].%s", i, line))
-			}
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func scimConfig(t *config.Target) scim.Config {
-	return scim.Config{
-		URL: t.URL, BearerToken: t.Auth.Token.Reveal(), UserName: t.Auth.UserName, Password: t.Auth.Password.Reveal(),
-		Parents: scim.Parents(t.Parents), Timeout: t.Timeout, CAFile: t.CAFile, MembersPerChange: t.MembersPerChange,
-	}
-}
-
-func buildTargets(configured []config.Target) ([]fanout.Target, error) {
-	var targets []fanout.Target
-	var errs []error
-	for _, t := range configured {
-		connector, err := scim.New(scimConfig(&t))
-		if err != nil {
-			errs = append(errs, fmt.Errorf("target %q: %w", t.Name, err))
-			continue
-		}
-		targets = append(targets, fanout.Target{
-			Name: t.Name, Type: t.Type, Connector: connector, Match: matchOf(t),
-			OnRevoke: fanout.Policy(t.OnRevoke), OnDelete: fanout.Policy(t.OnDelete),
-			UserNames: fanout.Naming(t.UserNames), Concurrency: t.Concurrency,
-		})
-	}
-	return targets, errors.Join(errs...)
-}
-
-// matchOf says which scopes a target wants: production data, or debugging data
-// where it asks for it, of the tenants it names.
-func matchOf(t config.Target) storage.Match {
-	wanted := directory.Prod
-	if t.TestData {
-		wanted = directory.Test
-	}
-	all := len(t.Tenants) == 0 || slices.Contains(t.Tenants, "*")
-	return func(scope directory.Scope) bool {
-		return scope.Dataset == wanted && (all || slices.Contains(t.Tenants, scope.TenantID))
 	}
 }
 
