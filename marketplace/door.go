@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -52,7 +53,6 @@ type Options struct {
 	BasePath   string        // path of the production address, e.g. /saasproduce
 	Window     time.Duration // how far x-timestamp may be from now, default 60 s
 	MaxBody    int64         // bytes, default 64 MiB
-	MaxDepth   int           // levels, default DefaultMaxDepth
 	Now        func() time.Time
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -79,9 +79,6 @@ func NewDoor(options Options, receiver Receiver, nonces coordination.Nonces) (*D
 	}
 	if options.MaxBody <= 0 {
 		options.MaxBody = defaultMaxBody
-	}
-	if options.MaxDepth <= 0 {
-		options.MaxDepth = DefaultMaxDepth
 	}
 	if options.Now == nil {
 		options.Now = time.Now
@@ -124,8 +121,8 @@ func (d *Door) NotFound(c *gin.Context) {
 	if c.Writer.Status() == http.StatusMethodNotAllowed {
 		status = http.StatusMethodNotAllowed
 	}
-	writeAnswer(c, coordination.Answer{Status: status, Body: answerBody(codeInvalid,
-		"no such interface; the production address takes POST "+d.options.BasePath+"/produceAPI/v2/{tenantSync,applicationSync,authSync,singleOrgSync,allOrgSync}")})
+	write(c, status, answerBody(codeInvalid,
+		"no such interface; the production address takes POST "+d.options.BasePath+"/produceAPI/v2/{tenantSync,applicationSync,authSync,singleOrgSync,allOrgSync}"))
 }
 
 // outcome is what came of a call, for the log.
@@ -142,7 +139,7 @@ func (d *Door) handle(kind directory.PushKind) gin.HandlerFunc {
 		began := time.Now()
 		out := &outcome{}
 		answer := d.guarded(c, kind, out)
-		writeAnswer(c, answer)
+		write(c, http.StatusOK, answer.Body)
 		took := time.Since(began)
 		d.answers.WithLabelValues(string(kind), out.code).Inc()
 		d.seconds.WithLabelValues(string(kind)).Observe(took.Seconds())
@@ -189,27 +186,38 @@ type unauthenticated struct{ reason string }
 func (e *unauthenticated) Error() string { return e.reason }
 
 func (d *Door) serve(c *gin.Context, kind directory.PushKind, out *outcome) coordination.Answer {
-	body, err := d.readBody(c)
+	limited := http.MaxBytesReader(c.Writer, c.Request.Body, d.options.MaxBody)
+	sent, err := readStamp(c.Request.Header)
+	if err == nil {
+		err = d.checkTime(sent)
+	}
+	if err != nil {
+		// Whoever is refused for the headers alone costs no memory, but is
+		// heard out: one cut off while sending would not read the answer.
+		_, _ = io.Copy(io.Discard, limited)
+		return out.answer(err)
+	}
+	body, err := readBody(limited, c.Request.ContentLength)
+	if err == nil {
+		// Once more, for a body that took its time: a nonce is remembered
+		// from its answer on, not from its headers.
+		err = d.checkTime(sent)
+	}
 	if err != nil {
 		return out.answer(err)
 	}
-	nonce, signature, timestamp := c.GetHeader("x-nonce"), c.GetHeader("x-sign"), c.GetHeader("x-timestamp")
-	if err := d.checkHeaders(nonce, signature, timestamp); err != nil {
-		return out.answer(err)
-	}
-	text := string(body)
-	members, err := scanBody(text, d.options.MaxDepth)
+	members, err := scanBody(textOf(body), DefaultMaxDepth)
 	if err != nil {
-		return out.answer(directory.Invalid("body", "malformed JSON: %s", err))
+		return out.answer(malformed(err))
 	}
-	key, ok := verifyKit(d.options.Keys, signature, nonce, timestamp, text, members)
+	key, ok := verifyKit(d.options.Keys, sent, body, members)
 	if !ok {
 		return out.answer(&unauthenticated{"x-sign: does not match; check the access key, and that key, nonce, timestamp and the sorted body are signed in this order"})
 	}
 	// The push goes on when the caller hangs up: it has been taken in.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), serveTimeout)
 	defer cancel()
-	answer, err := d.nonces.Once(ctx, d.keyIDs[key]+"/"+nonce, strings.ToLower(signature), 2*d.options.Window, func() (coordination.Answer, bool) {
+	answer, err := d.nonces.Once(ctx, d.keyIDs[key]+"/"+sent.nonce, strings.ToLower(sent.signature), 2*d.options.Window, func() (coordination.Answer, bool) {
 		answer := d.receive(ctx, kind, members, body, out)
 		return answer, out.code != codeInternal
 	})
@@ -220,7 +228,7 @@ func (d *Door) serve(c *gin.Context, kind directory.PushKind, out *outcome) coor
 		return out.answer(err)
 	}
 	if out.code == "" {
-		out.code, out.result = codeSuccess, "remembered"
+		out.code, out.message, out.result = answer.Code, "remembered", "remembered"
 	}
 	return answer
 }
@@ -240,49 +248,67 @@ func (d *Door) receive(ctx context.Context, kind directory.PushKind, members []m
 	return out.answer(err)
 }
 
-func (d *Door) readBody(c *gin.Context) ([]byte, error) {
-	limited := http.MaxBytesReader(c.Writer, c.Request.Body, d.options.MaxBody)
-	var body []byte
-	var err error
-	if n := c.Request.ContentLength; n > 0 && n <= d.options.MaxBody {
-		body = make([]byte, n)
-		_, err = io.ReadFull(limited, body)
-	} else {
-		body, err = io.ReadAll(limited)
+// readBody reads a limited body and makes room as it comes: a length that is
+// only declared allocates nothing.
+func readBody(limited io.Reader, declared int64) ([]byte, error) {
+	const start = 16 << 10
+	body := make([]byte, 0, min(max(declared, 511)+1, start))
+	for {
+		n, err := limited.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		tooLarge, isTooLarge := errors.AsType[*http.MaxBytesError](err)
+		switch {
+		case err == io.EOF: //nolint:errorlint // io.Reader's contract
+			return body, nil
+		case isTooLarge:
+			return nil, directory.Invalid("body", "larger than %d bytes", tooLarge.Limit)
+		case err != nil:
+			return nil, directory.Invalid("body", "cannot be read to its end")
+		}
+		if len(body) == cap(body) {
+			room := 2 * cap(body)
+			if declared >= int64(len(body)) {
+				room = min(room, int(declared)+1) // one more, to see the end
+			}
+			body = append(make([]byte, 0, room), body...)
+		}
 	}
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return nil, directory.Invalid("body", "larger than %d bytes", d.options.MaxBody)
-	}
-	if err != nil {
-		return nil, directory.Invalid("body", "cannot be read to its end")
-	}
-	return body, nil
 }
 
-// checkHeaders refuses what needs no key to refuse (spec/marketplace.md §1.2, §2).
-func (d *Door) checkHeaders(nonce, signature, timestamp string) error {
+// stamp is what a call's headers hold (spec/marketplace.md §1.2).
+type stamp struct {
+	nonce, signature, timestamp string
+}
+
+// readStamp refuses headers that no key could make good.
+func readStamp(header http.Header) (stamp, error) {
+	s := stamp{nonce: header.Get("x-nonce"), signature: header.Get("x-sign"), timestamp: header.Get("x-timestamp")}
 	switch {
-	case timestamp == "":
-		return directory.Invalid("x-timestamp", "missing")
-	case len(timestamp) != 13 || strings.Trim(timestamp, "0123456789") != "":
+	case s.timestamp == "":
+		return s, directory.Invalid("x-timestamp", "missing")
+	case len(s.timestamp) != 13 || strings.Trim(s.timestamp, "0123456789") != "":
+		return s, directory.Invalid("x-timestamp", "want UNIX milliseconds, 13 digits")
+	case s.nonce == "":
+		return s, directory.Invalid("x-nonce", "missing")
+	case utf8.RuneCountInString(s.nonce) > maxNonce:
+		return s, directory.Invalid("x-nonce", "longer than %d", maxNonce)
+	case s.signature == "":
+		return s, &unauthenticated{"x-sign: missing"}
+	}
+	return s, nil
+}
+
+// checkTime refuses a stamp that is out of the window now.
+func (d *Door) checkTime(s stamp) error {
+	millis, err := strconv.ParseInt(s.timestamp, 10, 64)
+	if err != nil {
 		return directory.Invalid("x-timestamp", "want UNIX milliseconds, 13 digits")
-	case nonce == "":
-		return directory.Invalid("x-nonce", "missing")
-	case len(nonce) > maxNonce:
-		return directory.Invalid("x-nonce", "longer than %d", maxNonce)
 	}
-	var sent int64
-	for _, c := range timestamp {
-		sent = sent*10 + int64(c-'0')
-	}
-	switch age := d.options.Now().Sub(time.UnixMilli(sent)); {
+	switch age := d.options.Now().Sub(time.UnixMilli(millis)); {
 	case age > d.options.Window:
-		return directory.Invalid("x-timestamp", "expired: %s old, %s allowed", age.Round(time.Second), d.options.Window)
+		return directory.Invalid("x-timestamp", "expired: %s old, %s allowed; check both clocks", age.Round(time.Second), d.options.Window)
 	case age < -d.options.Window:
-		return directory.Invalid("x-timestamp", "in the future by %s, %s allowed", (-age).Round(time.Second), d.options.Window)
-	}
-	if signature == "" {
-		return &unauthenticated{"x-sign: missing"}
+		return directory.Invalid("x-timestamp", "in the future by %s, %s allowed; check both clocks", (-age).Round(time.Second), d.options.Window)
 	}
 	return nil
 }
@@ -304,12 +330,12 @@ func (o *outcome) answer(err error) coordination.Answer {
 	case errors.Is(err, directory.ErrUnknownInstance):
 		o.code, o.message = codeUnknownInstance, directory.ErrUnknownInstance.Error()
 	default:
-		o.code, o.message = codeInternal, "internal error; nothing was changed, try again"
+		o.code, o.message = codeInternal, "internal error; send it again"
 		if o.push != nil {
 			o.message += " (push " + o.push.ID + ")"
 		}
 	}
-	return coordination.Answer{Status: http.StatusOK, Body: answerBody(o.code, o.message)}
+	return coordination.Answer{Code: o.code, Body: answerBody(o.code, o.message)}
 }
 
 func answerBody(code, message string) []byte {
@@ -327,6 +353,6 @@ func answerBody(code, message string) []byte {
 	return []byte(b.String())
 }
 
-func writeAnswer(c *gin.Context, answer coordination.Answer) {
-	c.Data(answer.Status, "application/json; charset=utf-8", answer.Body)
+func write(c *gin.Context, status int, body []byte) {
+	c.Data(status, "application/json; charset=utf-8", body)
 }

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
 	"github.com/openkoo/connector/coordination"
 )
 
@@ -41,6 +39,14 @@ func Run(t *testing.T, factory Factory) {
 			})
 		}
 	}
+	t.Run("nonces", func(t *testing.T) {
+		t.Parallel()
+		RunNonces(t, func(t *testing.T) NonceMemory {
+			clock := NewClock()
+			replica := factory(t, clock.Now)
+			return NonceMemory{Replicas: []coordination.Nonces{replica(), replica()}, TTL: time.Minute, Advance: clock.Advance}
+		})
+	})
 	t.Run("laws", func(t *testing.T) {
 		t.Parallel()
 		bucketLaw(t, factory)

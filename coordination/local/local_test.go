@@ -6,14 +6,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/openkoo/connector/coordination"
 	"github.com/openkoo/connector/coordination/coordinationtest"
 	"github.com/openkoo/connector/coordination/local"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestConformance(t *testing.T) {
 	t.Parallel()

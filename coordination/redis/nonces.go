@@ -76,12 +76,12 @@ func (r *request) enter(ctx context.Context) (entry, error) {
 	case verdict == int64(1):
 		return entry{first: true}, nil
 	case verdict == int64(2) && len(list) == 3:
-		status, _ := fromText(list[1])
-		body, ok := list[2].(string)
-		if !ok || status == 0 {
+		code, isCode := list[1].(string)
+		body, isBody := list[2].(string)
+		if !isCode || !isBody {
 			return entry{}, nonceEnter.odd(list)
 		}
-		return entry{answered: true, answer: coordination.Answer{Status: int(status), Body: []byte(body)}}, nil
+		return entry{answered: true, answer: coordination.Answer{Code: code, Body: []byte(body)}}, nil
 	case verdict == int64(0) && len(list) == 2:
 		wait, err := fromMicros(list[1])
 		if err != nil {
@@ -108,7 +108,7 @@ func (r *request) serve(ctx context.Context, serve func() (coordination.Answer, 
 			ttl = 0
 		}
 		_, err := r.evalInt(context.WithoutCancel(ctx), nonceFinish, r.keys(),
-			r.holder, r.signature, micros(ttl), answer.Status, answer.Body, r.channel(), r.hub.message("", r.topic()))
+			r.holder, r.signature, micros(ttl), answer.Code, answer.Body, r.channel(), r.hub.message("", r.topic()))
 		if err != nil {
 			r.options.Logger.Warn("an answer could not be remembered; a repeat of the push is served anew", "error", err)
 		}

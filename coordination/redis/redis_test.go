@@ -11,14 +11,16 @@ import (
 	"github.com/openkoo/connector/coordination"
 	"github.com/openkoo/connector/coordination/coordinationtest"
 	"github.com/openkoo/connector/coordination/redis"
+	"github.com/openkoo/connector/test/peers/redisserver"
 )
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
+	url := redisserver.URL(t)
 	coordinationtest.Run(t, func(t *testing.T, now func() time.Time) func() coordination.Port {
 		name := prefix(t)
 		return func() coordination.Port {
-			return open(t, common.url, redis.Options{Prefix: name, Now: now, ProbeLease: coordinationtest.ProbeLease})
+			return open(t, url, redis.Options{Prefix: name, Now: now, ProbeLease: coordinationtest.ProbeLease})
 		}
 	})
 }
@@ -34,16 +36,16 @@ func TestOpenSaysWhatToDoWithoutTheSecret(t *testing.T) {
 
 func TestEveryCallFailsTypedAndInTimeWithoutServer(t *testing.T) {
 	t.Parallel()
-	server := private(t)
+	server := redisserver.Start(t)
 	c := open(t, server.URL, redis.Options{DialTimeout: 200 * time.Millisecond, OpTimeout: 200 * time.Millisecond})
 	require.NoError(t, c.Ping(t.Context()))
-	require.NoError(t, server.Kill())
+	server.Kill()
 	everyCallFails(t, c, 2*time.Second)
 }
 
 func TestEveryCallFailsTypedAndInTimeWhenSlow(t *testing.T) {
 	t.Parallel()
-	p := newProxy(t, private(t))
+	p := newProxy(t, redisserver.Start(t))
 	c := open(t, p.url, redis.Options{DialTimeout: 100 * time.Millisecond, OpTimeout: 100 * time.Millisecond})
 	require.NoError(t, c.Ping(t.Context()))
 	p.delay.Store(int64(time.Hour))
@@ -52,7 +54,7 @@ func TestEveryCallFailsTypedAndInTimeWhenSlow(t *testing.T) {
 
 func TestEveryCallFailsTypedWhenReadOnly(t *testing.T) {
 	t.Parallel()
-	server := private(t)
+	server := redisserver.Start(t)
 	c := open(t, server.URL, redis.Options{Prefix: prefix(t)})
 	require.NoError(t, c.Ping(t.Context()))
 	do(t, server, "REPLICAOF", "127.0.0.1", "1")
@@ -63,7 +65,7 @@ func TestEveryCallFailsTypedWhenReadOnly(t *testing.T) {
 
 func TestEveryCallFailsTypedWhenFull(t *testing.T) {
 	t.Parallel()
-	server := private(t)
+	server := redisserver.Start(t)
 	c := open(t, server.URL, redis.Options{})
 	do(t, server, "CONFIG", "SET", "maxmemory", "1")
 	everyCallFails(t, c, 2*time.Second)
@@ -97,7 +99,7 @@ func everyCallFails(t *testing.T, c coordination.Port, within time.Duration) {
 
 func TestTheCallersOwnEndIsNotUnavailability(t *testing.T) {
 	t.Parallel()
-	p := newProxy(t, private(t))
+	p := newProxy(t, redisserver.Start(t))
 	c := open(t, p.url, redis.Options{})
 	require.NoError(t, c.Ping(t.Context()))
 	p.delay.Store(int64(time.Hour))
@@ -110,14 +112,14 @@ func TestTheCallersOwnEndIsNotUnavailability(t *testing.T) {
 
 func TestARestartedServerIsFoundAgainAtOnce(t *testing.T) {
 	t.Parallel()
-	server := private(t)
+	server := redisserver.Start(t)
 	c := open(t, server.URL, redis.Options{})
 	for range 5 { // some pooled connections, all from before
 		require.NoError(t, c.Trip(t.Context(), "t", "down", time.Hour))
 	}
-	require.NoError(t, server.Kill())
+	server.Kill()
 	require.Error(t, c.Ping(t.Context()))
-	require.NoError(t, server.Restart())
+	server.Restart()
 	require.NoError(t, c.Ping(t.Context()))
 	passage, err := c.Enter(t.Context(), "t")
 	require.NoError(t, err, "scripts are loaded again")
@@ -126,7 +128,7 @@ func TestARestartedServerIsFoundAgainAtOnce(t *testing.T) {
 
 func TestNonceOfADeadReplicaIsFreeAfterItsLease(t *testing.T) {
 	t.Parallel()
-	server, name := private(t), prefix(t)
+	server, name := redisserver.Start(t), prefix(t)
 	p := newProxy(t, server)
 	const lease = 300 * time.Millisecond
 	dying := open(t, p.url, redis.Options{Prefix: name, Lease: lease, DialTimeout: 50 * time.Millisecond, OpTimeout: 50 * time.Millisecond})
@@ -137,14 +139,14 @@ func TestNonceOfADeadReplicaIsFreeAfterItsLease(t *testing.T) {
 		_, err := dying.Once(context.Background(), "n", "s", time.Minute, func() (coordination.Answer, bool) {
 			close(began)
 			<-over
-			return coordination.Answer{Status: 200, Body: []byte("dead")}, true
+			return coordination.Answer{Code: "000000", Body: []byte("dead")}, true
 		})
 		ended <- err
 	}()
 	<-began
 	p.cut()
 	answer, err := living.Once(t.Context(), "n", "s", time.Minute, func() (coordination.Answer, bool) {
-		return coordination.Answer{Status: 200, Body: []byte("alive")}, true
+		return coordination.Answer{Code: "000000", Body: []byte("alive")}, true
 	})
 	require.NoError(t, err)
 	require.Equal(t, "alive", string(answer.Body))
@@ -160,10 +162,10 @@ func TestNonceOfADeadReplicaIsFreeAfterItsLease(t *testing.T) {
 
 func TestNonceStaysTakenForAsLongAsItIsServed(t *testing.T) {
 	t.Parallel()
-	name := prefix(t)
+	url, name := redisserver.URL(t), prefix(t)
 	const lease = 150 * time.Millisecond
-	a := open(t, common.url, redis.Options{Prefix: name, Lease: lease})
-	b := open(t, common.url, redis.Options{Prefix: name, Lease: lease})
+	a := open(t, url, redis.Options{Prefix: name, Lease: lease})
+	b := open(t, url, redis.Options{Prefix: name, Lease: lease})
 	began := make(chan struct{})
 	first := make(chan error, 1)
 	over := time.NewTimer(4 * lease)
@@ -172,7 +174,7 @@ func TestNonceStaysTakenForAsLongAsItIsServed(t *testing.T) {
 		_, err := a.Once(context.Background(), "n", "s", time.Minute, func() (coordination.Answer, bool) {
 			close(began)
 			<-over.C
-			return coordination.Answer{Status: 200, Body: []byte("slow")}, true
+			return coordination.Answer{Code: "000000", Body: []byte("slow")}, true
 		})
 		first <- err
 	}()
@@ -188,11 +190,11 @@ func TestNonceStaysTakenForAsLongAsItIsServed(t *testing.T) {
 
 func TestAnswerSurvivesAWipeWhileServing(t *testing.T) {
 	t.Parallel()
-	server := private(t)
+	server := redisserver.Start(t)
 	a, b := open(t, server.URL, redis.Options{}), open(t, server.URL, redis.Options{})
 	_, err := a.Once(t.Context(), "n", "s", time.Minute, func() (coordination.Answer, bool) {
 		do(t, server, "FLUSHALL")
-		return coordination.Answer{Status: 200, Body: []byte("one")}, true
+		return coordination.Answer{Code: "000000", Body: []byte("one")}, true
 	})
 	require.NoError(t, err)
 	answer, err := b.Once(t.Context(), "n", "s", time.Minute, func() (coordination.Answer, bool) {
@@ -205,12 +207,12 @@ func TestAnswerSurvivesAWipeWhileServing(t *testing.T) {
 
 func TestAnswerTooLongIsNotRemembered(t *testing.T) {
 	t.Parallel()
-	c := open(t, common.url, redis.Options{Prefix: prefix(t)})
+	c := open(t, redisserver.URL(t), redis.Options{Prefix: prefix(t)})
 	served := 0
 	for range 2 {
 		answer, err := c.Once(t.Context(), "n", "s", time.Minute, func() (coordination.Answer, bool) {
 			served++
-			return coordination.Answer{Status: 200, Body: make([]byte, 65<<10)}, true
+			return coordination.Answer{Code: "000000", Body: make([]byte, 65<<10)}, true
 		})
 		require.NoError(t, err)
 		require.Len(t, answer.Body, 65<<10)
@@ -220,7 +222,7 @@ func TestAnswerTooLongIsNotRemembered(t *testing.T) {
 
 func TestLockOfADeadReplicaIsFreeAfterItsLease(t *testing.T) {
 	t.Parallel()
-	server, name := private(t), prefix(t)
+	server, name := redisserver.Start(t), prefix(t)
 	p := newProxy(t, server)
 	const lease = 300 * time.Millisecond
 	dying := open(t, p.url, redis.Options{Prefix: name, Lease: lease, DialTimeout: 50 * time.Millisecond, OpTimeout: 50 * time.Millisecond})
@@ -240,10 +242,10 @@ func TestLockOfADeadReplicaIsFreeAfterItsLease(t *testing.T) {
 
 func TestLockIsHeldPastItsFirstLease(t *testing.T) {
 	t.Parallel()
-	name := prefix(t)
+	url, name := redisserver.URL(t), prefix(t)
 	const lease = 150 * time.Millisecond
-	a := open(t, common.url, redis.Options{Prefix: name, Lease: lease})
-	b := open(t, common.url, redis.Options{Prefix: name, Lease: lease})
+	a := open(t, url, redis.Options{Prefix: name, Lease: lease})
+	b := open(t, url, redis.Options{Prefix: name, Lease: lease})
 	held, err := a.Acquire(t.Context(), "scope", 0)
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 4*lease)
@@ -259,7 +261,7 @@ func TestLockIsHeldPastItsFirstLease(t *testing.T) {
 
 func TestTokensAscendThroughAWipe(t *testing.T) {
 	t.Parallel()
-	server := private(t)
+	server := redisserver.Start(t)
 	c := open(t, server.URL, redis.Options{})
 	last := int64(0)
 	for range 20 {
@@ -270,8 +272,8 @@ func TestTokensAscendThroughAWipe(t *testing.T) {
 		lease.Release()
 		do(t, server, "FLUSHALL")
 	}
-	require.NoError(t, server.Kill())
-	require.NoError(t, server.Restart())
+	server.Kill()
+	server.Restart()
 	lease, err := c.Acquire(t.Context(), "scope", 0)
 	require.NoError(t, err)
 	require.Greater(t, lease.Token(), last)
@@ -282,7 +284,7 @@ func TestTokensAscendThroughAWipe(t *testing.T) {
 // unless somebody took it in between.
 func TestAWipedLockIsLostOnlyToAnother(t *testing.T) {
 	t.Parallel()
-	server := private(t)
+	server := redisserver.Start(t)
 	const lease = 150 * time.Millisecond
 	a, b := open(t, server.URL, redis.Options{Lease: lease}), open(t, server.URL, redis.Options{Lease: lease})
 	kept, err := a.Acquire(t.Context(), "kept", 0)
@@ -309,13 +311,13 @@ func TestAWipedLockIsLostOnlyToAnother(t *testing.T) {
 
 func TestWakeupsComeAfterAReconnect(t *testing.T) {
 	t.Parallel()
-	server := private(t)
+	server := redisserver.Start(t)
 	a, b := open(t, server.URL, redis.Options{}), open(t, server.URL, redis.Options{})
 	woken, stop := b.Subscribe("t")
 	defer stop()
 	await(t, woken, "the first connection wakes all")
-	require.NoError(t, server.Kill())
-	require.NoError(t, server.Restart())
+	server.Kill()
+	server.Restart()
 	await(t, woken, "so does a new one: something may be missed")
 	require.NoError(t, a.Publish(t.Context(), "t"))
 	await(t, woken, "and it hears again")
@@ -323,9 +325,9 @@ func TestWakeupsComeAfterAReconnect(t *testing.T) {
 
 func TestPublishWakesThisReplicaWithoutServer(t *testing.T) {
 	t.Parallel()
-	server := private(t)
+	server := redisserver.Start(t)
 	c := open(t, server.URL, redis.Options{})
-	require.NoError(t, server.Kill())
+	server.Kill()
 	woken, stop := c.Subscribe("t")
 	defer stop()
 	require.ErrorIs(t, c.Publish(t.Context(), "t"), coordination.ErrUnavailable)
@@ -345,7 +347,7 @@ func await[T any](t *testing.T, from <-chan T, what string) T {
 
 func TestTasksGoOnAfterARestartAndAWipe(t *testing.T) {
 	t.Parallel()
-	server := private(t)
+	server := redisserver.Start(t)
 	c := open(t, server.URL, redis.Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	done, served := make(chan string, 16), make(chan error, 1)
@@ -359,9 +361,9 @@ func TestTasksGoOnAfterARestartAndAWipe(t *testing.T) {
 	enqueue("before")
 	do(t, server, "FLUSHALL")
 	enqueue("after the wipe")
-	require.NoError(t, server.Kill())
+	server.Kill()
 	require.ErrorIs(t, c.Enqueue(t.Context(), coordination.Task{Queue: "t", Key: "lost"}), coordination.ErrUnavailable)
-	require.NoError(t, server.Restart())
+	server.Restart()
 	enqueue("after the restart")
 	cancel()
 	require.NoError(t, await(t, served, "the end"))
@@ -371,7 +373,7 @@ func TestTasksGoOnAfterARestartAndAWipe(t *testing.T) {
 // does, another replica takes it up.
 func TestTaskOfADeadReplicaIsFreeAfterItsLease(t *testing.T) {
 	t.Parallel()
-	server, name := private(t), prefix(t)
+	server, name := redisserver.Start(t), prefix(t)
 	p := newProxy(t, server)
 	const lease = 300 * time.Millisecond
 	dying := open(t, p.url, redis.Options{Prefix: name, Lease: lease, DialTimeout: 50 * time.Millisecond, OpTimeout: 50 * time.Millisecond})
@@ -403,7 +405,7 @@ func TestTaskOfADeadReplicaIsFreeAfterItsLease(t *testing.T) {
 
 func TestAPanicInATaskLeavesItFree(t *testing.T) {
 	t.Parallel()
-	c := open(t, common.url, redis.Options{Prefix: prefix(t)})
+	c := open(t, redisserver.URL(t), redis.Options{Prefix: prefix(t)})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	began, ended := make(chan int, 4), make(chan error, 1)
@@ -429,7 +431,7 @@ func TestAPanicInATaskLeavesItFree(t *testing.T) {
 
 func TestCloseEndsServe(t *testing.T) {
 	t.Parallel()
-	server := private(t)
+	server := redisserver.Start(t)
 	c, err := redis.Open(server.URL, redis.Options{})
 	require.NoError(t, err)
 	began, ended := make(chan struct{}), make(chan error, 1)

@@ -20,33 +20,7 @@ import (
 	"github.com/openkoo/connector/test/peers/redisserver"
 )
 
-// urlVariable names a server to use in place of a private one, for the tests
-// that neither kill nor wipe it.
-const urlVariable = "ORGSYNC_TEST_REDIS_URL"
-
-var common = struct {
-	url  string
-	stop func() error
-}{stop: func() error { return nil }}
-
-func TestMain(m *testing.M) {
-	common.url = os.Getenv(urlVariable)
-	if common.url == "" {
-		server, err := redisserver.Start()
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		common.url, common.stop = server.URL, server.Stop
-	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		if err := common.stop(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-		os.Exit(code)
-	}))
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var deployments atomic.Int64
 
@@ -71,15 +45,6 @@ func open(t *testing.T, url string, options redis.Options) *redis.Coordinator {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, c.Close()) })
 	return c
-}
-
-// private starts a server that the test may do anything to.
-func private(t *testing.T) *redisserver.Server {
-	t.Helper()
-	server, err := redisserver.Start()
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, server.Stop()) })
-	return server
 }
 
 // do runs a command on a server.

@@ -1,72 +1,81 @@
 // Package redisserver starts a private Redis server for tests: Debian's
-// redis-server on a socket of its own, without persistence, so that what is
-// killed comes back empty.
+// redis-server on a socket of its own, without persistence, so that one that
+// was killed comes back empty.
 package redisserver
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
+	"syscall"
+	"testing"
 	"time"
+
+	"github.com/openkoo/connector/test/peers/child"
 )
+
+// URLVariable names a server for the tests that neither kill nor wipe theirs.
+const URLVariable = "ORGSYNC_TEST_REDIS_URL"
 
 // startTimeout is how long a server may take to answer.
 const startTimeout = 10 * time.Second
 
 // Server is a running server, or one that was killed.
 type Server struct {
-	// Socket is the path of the server's socket, URL names it as go-redis wants it.
+	// Socket is the path of the server's socket; URL names it as a client
+	// wants it.
 	Socket, URL string
 
-	dir string
-
-	mu      sync.Mutex
-	process *exec.Cmd
+	t       testing.TB
+	dir     string
+	process *child.Process
 }
 
-// Start starts a server. Stop it in the end.
-func Start() (*Server, error) {
+// URL is a server to share: the one that the environment names, or a new one.
+func URL(t testing.TB) string {
+	t.Helper()
+	if url := os.Getenv(URLVariable); url != "" {
+		return url
+	}
+	return Start(t).URL
+}
+
+// Start starts a server that the test may do anything to. It ends with the test.
+func Start(t testing.TB) *Server {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "redis") // a socket's path must be short
 	if err != nil {
-		return nil, fmt.Errorf("redis-server: %w", err)
+		t.Fatalf("redis-server: %v", err)
 	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "s")
-	s := &Server{dir: dir, Socket: socket, URL: "unix://" + socket}
-	if err := s.Restart(); err != nil {
-		return nil, errors.Join(err, s.Stop())
-	}
-	return s, nil
+	s := &Server{t: t, dir: dir, Socket: socket, URL: "unix://" + socket}
+	s.Restart()
+	return s
 }
 
 // Restart starts a server that was killed, empty, and waits until it answers.
-func (s *Server) Restart() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (s *Server) Restart() {
+	s.t.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		return fmt.Errorf("%w; install it with `apt-get install redis-server`, or run `make test`, which does", err)
+		s.t.Fatalf("%v; install it with `apt-get install redis-server`, as `make test` does", err)
 	}
-	s.process = exec.Command(path, "--port", "0", "--unixsocket", s.Socket, "--dir", s.dir, "--save", "", "--appendonly", "no", "--loglevel", "warning")
-	s.process.Stderr = os.Stderr
-	if err := s.process.Start(); err != nil {
-		return fmt.Errorf("redis-server: %w", err)
-	}
+	s.process = child.Start(s.t, exec.Command(path, "--port", "0", "--unixsocket", s.Socket, "--dir", s.dir, "--save", "", "--appendonly", "no"))
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	for !s.answers() {
 		select {
+		case <-s.process.Ended:
+			s.t.Fatalf("redis-server ended: %s", s.process)
 		case <-ctx.Done():
-			return fmt.Errorf("redis-server does not answer after %s", startTimeout)
+			s.t.Fatalf("redis-server does not answer after %s: %s", startTimeout, s.process)
 		case <-time.After(5 * time.Millisecond): // another process, which tells nobody
 		}
 	}
-	return nil
 }
 
 // answers reports whether the server takes commands.
@@ -86,19 +95,9 @@ func (s *Server) answers() bool {
 }
 
 // Kill ends the server at once, with all it held.
-func (s *Server) Kill() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.process == nil || s.process.Process == nil {
-		return nil
+func (s *Server) Kill() {
+	s.t.Helper()
+	if err := s.process.Stop(syscall.SIGKILL); err != nil {
+		s.t.Fatal(err)
 	}
-	if err := s.process.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("redis-server: %w", err)
-	}
-	_ = s.process.Wait() // it was killed, and says so
-	s.process = nil
-	return nil
 }
-
-// Stop kills the server and removes its files.
-func (s *Server) Stop() error { return errors.Join(s.Kill(), os.RemoveAll(s.dir)) }
