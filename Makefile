@@ -10,8 +10,12 @@ help: ## show this
 build: ## build ./bin/orgsync, static
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/orgsync ./cmd/orgsync
 
+.PHONY: peers
+peers: # servers that tests start privately
+	@command -v redis-server >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq redis-server; }
+
 .PHONY: test
-test: ## vet, then all tests with the race detector
+test: peers ## vet, then all tests with the race detector
 	$(GO) vet ./...
 	$(GO) test -race -timeout 20m ./...
 
