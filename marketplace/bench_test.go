@@ -91,7 +91,7 @@ func BenchmarkVerify(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, ok := verifyKit([]string{key}, stamp{nonce, signature, timestamp}, body, members); !ok {
+				if _, ok := verifyKit([]string{key}, stamp{nonce: nonce, signature: signature, timestamp: timestamp}, body, members); !ok {
 					b.Fatal("the signature does not hold")
 				}
 			}

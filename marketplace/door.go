@@ -52,7 +52,8 @@ type Options struct {
 	Keys       []string      // the kit's access keys, any of which signs
 	BasePath   string        // path of the production address, e.g. /saasproduce
 	Window     time.Duration // how far x-timestamp may be from now, default 60 s
-	MaxBody    int64         // bytes, default 64 MiB
+	MaxBody    int64         // of one body, bytes, default 64 MiB
+	MaxBodies  int64         // of all large bodies at a time, bytes, default 4 × MaxBody
 	Now        func() time.Time
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -62,6 +63,7 @@ type Options struct {
 type Door struct {
 	options  Options
 	receiver Receiver
+	bodies   *bodies
 	nonces   coordination.Nonces
 	keyIDs   map[string]string
 	answers  *prometheus.CounterVec
@@ -74,19 +76,11 @@ func NewDoor(options Options, receiver Receiver, nonces coordination.Nonces) (*D
 	if len(options.Keys) == 0 {
 		return nil, errors.New("marketplace: no access key; set ORGSYNC_KIT_ACCESS_KEYS")
 	}
-	if options.Window <= 0 {
-		options.Window = defaultWindow
+	options = options.withDefaults()
+	d := &Door{
+		options: options, receiver: receiver, nonces: nonces, keyIDs: make(map[string]string),
+		bodies: newBodies(options.MaxBody, options.MaxBodies),
 	}
-	if options.MaxBody <= 0 {
-		options.MaxBody = defaultMaxBody
-	}
-	if options.Now == nil {
-		options.Now = time.Now
-	}
-	if options.Logger == nil {
-		options.Logger = slog.Default()
-	}
-	d := &Door{options: options, receiver: receiver, nonces: nonces, keyIDs: make(map[string]string)}
 	for i, key := range options.Keys {
 		if key == "" {
 			return nil, fmt.Errorf("marketplace: access key %d is empty", i+1)
@@ -107,21 +101,42 @@ func NewDoor(options Options, receiver Receiver, nonces coordination.Nonces) (*D
 	return d, nil
 }
 
-// Register adds the kit's five V2 routes below the base path.
-func (d *Door) Register(router gin.IRouter) {
+func (o Options) withDefaults() Options {
+	if o.Window <= 0 {
+		o.Window = defaultWindow
+	}
+	if o.MaxBody <= 0 {
+		o.MaxBody = defaultMaxBody
+	}
+	if o.MaxBodies <= 0 {
+		o.MaxBodies = 4 * o.MaxBody
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	return o
+}
+
+// Register adds the kit's five V2 routes below the base path, and answers in
+// the shape that the marketplace reads whatever no route of the router takes.
+func (d *Door) Register(router *gin.Engine) {
+	router.HandleMethodNotAllowed = true
+	router.RedirectTrailingSlash = false // the marketplace follows no redirect
+	router.RemoveExtraSlash = true       // the production address may be registered with a slash at its end
+	router.NoRoute(d.NotFound)
+	router.NoMethod(d.NotFound)
 	for _, kind := range directory.PushKinds() {
 		router.POST(d.options.BasePath+"/produceAPI/v2/"+string(kind), d.handle(kind))
 	}
 }
 
-// NotFound answers a path or a method that is none of ours, in the shape that
-// the marketplace reads.
+// NotFound answers a path or a method that is none of ours.
 func (d *Door) NotFound(c *gin.Context) {
-	status := http.StatusNotFound
-	if c.Writer.Status() == http.StatusMethodNotAllowed {
-		status = http.StatusMethodNotAllowed
-	}
-	write(c, status, answerBody(codeInvalid,
+	// Gin has set the status to 404 or 405.
+	write(c, c.Writer.Status(), answerBody(codeInvalid,
 		"no such interface; the production address takes POST "+d.options.BasePath+"/produceAPI/v2/{tenantSync,applicationSync,authSync,singleOrgSync,allOrgSync}"))
 }
 
@@ -185,40 +200,25 @@ type unauthenticated struct{ reason string }
 
 func (e *unauthenticated) Error() string { return e.reason }
 
+// admitted is a call whose signature holds.
+type admitted struct {
+	stamp
+	keyID   string
+	body    []byte
+	members []member
+}
+
 func (d *Door) serve(c *gin.Context, kind directory.PushKind, out *outcome) coordination.Answer {
-	limited := http.MaxBytesReader(c.Writer, c.Request.Body, d.options.MaxBody)
-	sent, err := readStamp(c.Request.Header)
-	if err == nil {
-		err = d.checkTime(sent)
-	}
-	if err != nil {
-		// Whoever is refused for the headers alone costs no memory, but is
-		// heard out: one cut off while sending would not read the answer.
-		_, _ = io.Copy(io.Discard, limited)
-		return out.answer(err)
-	}
-	body, err := readBody(limited, c.Request.ContentLength)
-	if err == nil {
-		// Once more, for a body that took its time: a nonce is remembered
-		// from its answer on, not from its headers.
-		err = d.checkTime(sent)
-	}
+	call, release, err := d.admit(c)
+	defer release()
 	if err != nil {
 		return out.answer(err)
-	}
-	members, err := scanBody(textOf(body), DefaultMaxDepth)
-	if err != nil {
-		return out.answer(malformed(err))
-	}
-	key, ok := verifyKit(d.options.Keys, sent, body, members)
-	if !ok {
-		return out.answer(&unauthenticated{"x-sign: does not match; check the access key, and that key, nonce, timestamp and the sorted body are signed in this order"})
 	}
 	// The push goes on when the caller hangs up: it has been taken in.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), serveTimeout)
 	defer cancel()
-	answer, err := d.nonces.Once(ctx, d.keyIDs[key]+"/"+sent.nonce, strings.ToLower(sent.signature), 2*d.options.Window, func() (coordination.Answer, bool) {
-		answer := d.receive(ctx, kind, members, body, out)
+	answer, err := d.nonces.Once(ctx, call.keyID+"/"+call.nonce, strings.ToLower(call.signature), 2*d.options.Window, func() (coordination.Answer, bool) {
+		answer := d.receive(ctx, kind, call, out)
 		return answer, out.code != codeInternal
 	})
 	switch {
@@ -233,8 +233,42 @@ func (d *Door) serve(c *gin.Context, kind directory.PushKind, out *outcome) coor
 	return answer
 }
 
-func (d *Door) receive(ctx context.Context, kind directory.PushKind, members []member, body []byte, out *outcome) coordination.Answer {
-	push, err := decodeMembers(kind, members, body)
+// admit reads a call and checks its signature. release gives back the room its
+// body takes up, also after an error.
+func (d *Door) admit(c *gin.Context) (call *admitted, release func(), err error) {
+	limited := http.MaxBytesReader(c.Writer, c.Request.Body, d.options.MaxBody)
+	sent, err := readStamp(c.Request.Header)
+	if err == nil {
+		err = d.checkTime(sent)
+	}
+	if err != nil {
+		// Whoever is refused for the headers alone costs no memory, but is
+		// heard out: one cut off while sending would not read the answer.
+		_, _ = io.Copy(io.Discard, limited)
+		return nil, func() {}, err
+	}
+	body, release, err := d.bodies.read(limited, c.Request.ContentLength)
+	if err == nil {
+		// Once more, for a body that took its time: a nonce is remembered
+		// from its answer on, not from its headers.
+		err = d.checkTime(sent)
+	}
+	if err != nil {
+		return nil, release, err
+	}
+	members, err := scanBody(textOf(body), DefaultMaxDepth)
+	if err != nil {
+		return nil, release, malformed(err)
+	}
+	key, ok := verifyKit(d.options.Keys, sent, body, members)
+	if !ok {
+		return nil, release, &unauthenticated{"x-sign: does not match; check the access key, and that key, nonce, timestamp and the sorted body are signed in this order"}
+	}
+	return &admitted{stamp: sent, keyID: d.keyIDs[key], body: body, members: members}, release, nil
+}
+
+func (d *Door) receive(ctx context.Context, kind directory.PushKind, call *admitted, out *outcome) coordination.Answer {
+	push, err := decodeMembers(kind, call.members, call.body)
 	if err != nil {
 		return out.answer(err)
 	}
@@ -248,36 +282,10 @@ func (d *Door) receive(ctx context.Context, kind directory.PushKind, members []m
 	return out.answer(err)
 }
 
-// readBody reads a limited body and makes room as it comes: a length that is
-// only declared allocates nothing.
-func readBody(limited io.Reader, declared int64) ([]byte, error) {
-	const start = 16 << 10
-	body := make([]byte, 0, min(max(declared, 511)+1, start))
-	for {
-		n, err := limited.Read(body[len(body):cap(body)])
-		body = body[:len(body)+n]
-		tooLarge, isTooLarge := errors.AsType[*http.MaxBytesError](err)
-		switch {
-		case err == io.EOF: //nolint:errorlint // io.Reader's contract
-			return body, nil
-		case isTooLarge:
-			return nil, directory.Invalid("body", "larger than %d bytes", tooLarge.Limit)
-		case err != nil:
-			return nil, directory.Invalid("body", "cannot be read to its end")
-		}
-		if len(body) == cap(body) {
-			room := 2 * cap(body)
-			if declared >= int64(len(body)) {
-				room = min(room, int(declared)+1) // one more, to see the end
-			}
-			body = append(make([]byte, 0, room), body...)
-		}
-	}
-}
-
 // stamp is what a call's headers hold (spec/marketplace.md §1.2).
 type stamp struct {
 	nonce, signature, timestamp string
+	at                          time.Time // what timestamp says
 }
 
 // readStamp refuses headers that no key could make good.
@@ -295,22 +303,21 @@ func readStamp(header http.Header) (stamp, error) {
 	case s.signature == "":
 		return s, &unauthenticated{"x-sign: missing"}
 	}
-	return s, nil
+	millis, err := strconv.ParseInt(s.timestamp, 10, 64)
+	s.at = time.UnixMilli(millis)
+	return s, err
 }
 
 // checkTime refuses a stamp that is out of the window now.
 func (d *Door) checkTime(s stamp) error {
-	millis, err := strconv.ParseInt(s.timestamp, 10, 64)
-	if err != nil {
-		return directory.Invalid("x-timestamp", "want UNIX milliseconds, 13 digits")
-	}
-	switch age := d.options.Now().Sub(time.UnixMilli(millis)); {
+	switch age := d.options.Now().Sub(s.at); {
 	case age > d.options.Window:
 		return directory.Invalid("x-timestamp", "expired: %s old, %s allowed; check both clocks", age.Round(time.Second), d.options.Window)
 	case age < -d.options.Window:
 		return directory.Invalid("x-timestamp", "in the future by %s, %s allowed; check both clocks", (-age).Round(time.Second), d.options.Window)
+	default:
+		return nil
 	}
-	return nil
 }
 
 // answer turns what came of a call into the marketplace's words.

@@ -308,5 +308,5 @@ func scanBody(body string, maxDepth int) ([]member, error) {
 // textOf shares a body's bytes as text: copying ten megabytes for every push
 // would double what it keeps in memory. Nobody writes to a body once it is read.
 func textOf(body []byte) string {
-	return unsafe.String(unsafe.SliceData(body), len(body))
+	return unsafe.String(unsafe.SliceData(body), len(body)) //nolint:gosec // for the reason above
 }

@@ -126,7 +126,9 @@ func routes(door *marketplace.Door, api *admin.API) http.Handler {
 	router := gin.New()
 	// No header of a caller decides who the audit says it was.
 	_ = router.SetTrustedProxies(nil)
-	router.HandleMethodNotAllowed = true
+	door.Register(router)
+	api.Register(router)
+	// The API's own paths are refused in its own words.
 	notFound := func(c *gin.Context) {
 		if admin.Owns(c.Request.URL.Path) {
 			admin.NotFound(c)
@@ -136,8 +138,6 @@ func routes(door *marketplace.Door, api *admin.API) http.Handler {
 	}
 	router.NoRoute(notFound)
 	router.NoMethod(notFound)
-	door.Register(router)
-	api.Register(router)
 	return router
 }
 
