@@ -115,6 +115,9 @@ type State struct {
 	// FullTime is the source time of the newest full push that was applied:
 	// nothing older than it can change a department of the scope.
 	FullTime SourceTime `json:"fullTime"`
+	// FullDigest is Plan.FullDigest of the newest full push, nil as soon as
+	// any other push has changed a department.
+	FullDigest []byte `json:"-"`
 	// Departments, Users and Applications count the living; ParentMissing the
 	// departments that wait for their parent.
 	Departments   int `json:"departments"`

@@ -75,6 +75,9 @@ type Plan struct {
 	Delta Delta
 	// FullTime, when not zero, is the scope's new FullTime.
 	FullTime SourceTime
+	// FullDigest names the list that the scope's departments are made from. A
+	// plan with a FullTime, or with Departments, replaces the scope's.
+	FullDigest []byte
 	// Hold replaces the scope's hold when HoldSet is true; nil clears it.
 	Hold    *Hold
 	HoldSet bool

@@ -64,7 +64,9 @@ type Target struct {
 
 // Options shape a Fanout; the zero value serves.
 type Options struct {
-	Now        func() time.Time      // default time.Now
+	Now func() time.Time // default time.Now
+	// After tells when a time has passed, default time.After.
+	After      func(time.Duration) <-chan time.Time
 	Logger     *slog.Logger          // default slog.Default
 	Registerer prometheus.Registerer // default: metrics are not registered
 	// Jitter draws from [0, n) for the backoff, default math/rand/v2.
@@ -170,6 +172,9 @@ func (f *Fanout) Resume(name string) error {
 func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.After == nil {
+		o.After = time.After
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -1,9 +1,17 @@
 package fanout
 
 import (
+	"errors"
+	"net/http"
 	"sync"
 	"time"
+
+	"github.com/openkoo/connector/target"
 )
+
+// breakAfter is how many deliveries in a row may fail before the target as a
+// whole is taken to be down.
+const breakAfter = 10
 
 // gate says whether a target may be sent to: up, down until the next probe, or
 // paused by an operator. One failure that shows the target as a whole is down
@@ -17,7 +25,9 @@ type gate struct {
 	state     State
 	since     time.Time
 	lastError string
-	failures  int
+	inARow    int // deliveries that failed since one got an answer
+	closings  int // of the gate since a delivery succeeded
+	limits    int // answers "too many" since a delivery succeeded
 	nextProbe time.Time
 	notBefore time.Time // the target asked to be left alone until then
 	changed   chan struct{}
@@ -64,7 +74,8 @@ func (g *gate) pause() { g.set(Paused, g.lastErrorText()) }
 
 func (g *gate) resume() {
 	g.mu.Lock()
-	g.nextProbe, g.notBefore, g.failures = time.Time{}, time.Time{}, 0
+	g.nextProbe, g.notBefore = time.Time{}, time.Time{}
+	g.inARow, g.closings, g.limits = 0, 0, 0
 	paused := g.state == Paused
 	g.mu.Unlock()
 	if paused {
@@ -74,16 +85,45 @@ func (g *gate) resume() {
 	g.signal()
 }
 
-// down closes the gate until a probe succeeds; wait draws the time to it.
-func (g *gate) down(err error, wait func(failures int) time.Duration) {
+// answered notes how a delivery ended and reports whether the gate is to be
+// closed: breakAfter deliveries in a row got no proper answer. A refusal of one
+// object shows that the target is well; one for lack of rights does not.
+func (g *gate) answered(err error) (tripped bool) {
 	g.mu.Lock()
-	if g.state == Paused {
+	defer g.mu.Unlock()
+	details, _ := errors.AsType[*target.Error](err)
+	switch class := target.ClassOf(err); {
+	case err == nil:
+		g.inARow, g.closings, g.limits = 0, 0, 0
+	case class == target.Transient, details != nil && details.Status == http.StatusForbidden:
+		g.inARow++
+	case class != target.Down && class != target.RateLimited:
+		g.inARow = 0
+	}
+	if g.inARow < breakAfter {
+		return false
+	}
+	g.inARow = 0
+	return g.state == Up
+}
+
+// down closes the gate until a probe succeeds: after asked, if the target said
+// so, or after a wait that grows with each closing since the last success.
+// Requests that were under way when it closed fail too and count no further.
+func (g *gate) down(err error, asked time.Duration, backoff func(n int) time.Duration) {
+	g.mu.Lock()
+	now := g.now()
+	if g.state == Paused || (g.state == Down && now.Before(g.nextProbe)) {
 		g.lastError = err.Error()
 		g.mu.Unlock()
 		return
 	}
-	g.failures++
-	g.nextProbe = g.now().Add(wait(g.failures))
+	g.closings++
+	wait := backoff(g.closings)
+	if asked > 0 {
+		wait = asked
+	}
+	g.nextProbe = now.Add(wait)
 	g.mu.Unlock()
 	g.set(Down, err.Error())
 }
@@ -91,22 +131,30 @@ func (g *gate) down(err error, wait func(failures int) time.Duration) {
 // up opens the gate after a probe.
 func (g *gate) up() {
 	g.mu.Lock()
-	g.failures = 0
-	if g.state != Down {
-		g.mu.Unlock()
-		return
-	}
+	down := g.state == Down
 	g.mu.Unlock()
-	g.set(Up, "")
+	if down {
+		g.set(Up, "")
+	}
 }
 
-// restUntil keeps the gate closed until t without calling the target down.
-func (g *gate) restUntil(t time.Time) {
+// limited keeps the gate closed for as long as the target asked, or a while
+// that grows, without calling it down. It returns until when.
+func (g *gate) limited(asked time.Duration, backoff func(n int) time.Duration) time.Time {
 	g.mu.Lock()
-	if t.After(g.notBefore) {
-		g.notBefore = t
+	defer g.mu.Unlock()
+	now := g.now()
+	if asked <= 0 && now.Before(g.notBefore) {
+		return g.notBefore // one of several under way; the first has counted
 	}
-	g.mu.Unlock()
+	if asked <= 0 {
+		g.limits++
+		asked = backoff(g.limits)
+	}
+	if until := now.Add(asked); until.After(g.notBefore) {
+		g.notBefore = until
+	}
+	return g.notBefore
 }
 
 func (g *gate) lastErrorText() string {

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync/atomic"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
@@ -19,22 +19,29 @@ const (
 	// relayBatch bounds the changes turned into slots in one write, so that
 	// pushes get their turn in between.
 	relayBatch = 500
-	// claimBatch bounds a round: what is sent before deletions have their turn.
+	// claimBatch bounds a round: what one scope is sent before others that are
+	// due have their turn, and before deletions have theirs.
 	claimBatch = 2000
 	// settleBatch bounds the outcomes held back before they are written: what
 	// a crash at the worst moment makes the connector look up again.
 	settleBatch = 256
 	// scopesAtOnce bounds the tenants a target is sent at once.
-	scopesAtOnce = 4
+	scopesAtOnce = 8
 	// leaseFor is how long a replica that died keeps a tenant from the others.
 	leaseFor = 30 * time.Second
 	// busyRetry is how long to wait for a tenant another replica delivers.
 	busyRetry = time.Second
+	// deleteRest is how long deletions are put off while there is more to
+	// create and change.
+	deleteRest = time.Second
 	// storeRetry is how long a runner rests when the store fails.
 	storeRetry = time.Second
+	// maxRetryAfter bounds what a target may ask for.
+	maxRetryAfter = 24 * time.Hour
 )
 
-// runner keeps one target up to date.
+// runner keeps one target up to date. Its loop relays changes and starts a
+// round for each scope that is due; rounds run beside it and each other.
 type runner struct {
 	Target
 	store   Store
@@ -44,26 +51,41 @@ type runner struct {
 	gate    *gate
 	owner   string // of the leases
 
-	// slots bounds the requests under way at once, over all scopes.
-	slots chan struct{}
-	// capabilities are read by Describe before the first delivery.
-	capabilities *target.Capabilities
+	// requests bounds the requests under way at once, over all scopes.
+	requests chan struct{}
+	// ended tells the loop which rounds are over.
+	ended chan roundEnd
+
+	// The loop's own.
+	capabilities *target.Capabilities // read before the first delivery
+	active       map[directory.Scope]struct{}
+	latest       directory.Scope               // the scope started last
+	busy         map[directory.Scope]time.Time // delivered by another replica; ask again then
+}
+
+// roundEnd is the end of a scope's round; the error is the store's.
+type roundEnd struct {
+	scope directory.Scope
+	err   error
 }
 
 func newRunner(store Store, t Target, options Options, m *metrics) *runner {
 	return &runner{
-		Target:  t,
-		store:   store,
-		options: options,
-		logger:  options.Logger.With("target", t.Name),
-		metrics: m,
-		gate:    newGate(t, options.Now, m),
-		owner:   uuid.NewString(),
-		slots:   make(chan struct{}, t.Concurrency),
+		Target:   t,
+		store:    store,
+		options:  options,
+		logger:   options.Logger.With("target", t.Name),
+		metrics:  m,
+		gate:     newGate(t, options.Now, m),
+		requests: make(chan struct{}, t.Concurrency),
+		owner:    uuid.NewString(),
+		ended:    make(chan roundEnd, scopesAtOnce),
+		active:   make(map[directory.Scope]struct{}, scopesAtOnce),
+		busy:     make(map[directory.Scope]time.Time),
 	}
 }
 
-// run relays and delivers until ctx ends.
+// run relays and delivers until ctx ends, and then waits for its rounds.
 func (r *runner) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		// Taken before reading, so that a change in between is not missed.
@@ -71,42 +93,68 @@ func (r *runner) run(ctx context.Context) error {
 		wait, err := r.step(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil
 		case err != nil:
-			r.logger.Error("fan-out cannot use the store; trying again", "error", err)
-			wait, changed = storeRetry, nil
-		case wait < 0:
-			continue
+			r.rest(ctx, err)
+		case wait != again:
+			r.sleep(ctx, changed, wait)
 		}
-		r.sleep(ctx, changed, wait)
+	}
+	for len(r.active) > 0 {
+		_ = r.collect(<-r.ended)
 	}
 	return nil
 }
 
-// sleep waits for a change, for the gate, for wait to pass (0: for ever) or
-// for the end.
+// again and forever are waits of step: none, and until something happens.
+const (
+	again   time.Duration = -1
+	forever time.Duration = 0
+)
+
+// rest waits a little after the store failed.
+func (r *runner) rest(ctx context.Context, err error) {
+	r.logger.Error("fan-out cannot use the store; trying again", "error", err)
+	select {
+	case <-ctx.Done():
+	case <-r.options.After(storeRetry):
+	}
+}
+
+// sleep waits for a change, the gate, a round's end, the time, or the end.
 func (r *runner) sleep(ctx context.Context, changed <-chan struct{}, wait time.Duration) {
 	var timer <-chan time.Time
-	if wait > 0 {
-		t := time.NewTimer(wait)
-		defer t.Stop()
-		timer = t.C
+	if wait != forever {
+		timer = r.options.After(wait)
 	}
 	select {
 	case <-ctx.Done():
 	case <-changed:
 	case <-r.gate.changed:
+	case end := <-r.ended:
+		if err := r.collect(end); err != nil && ctx.Err() == nil {
+			r.rest(ctx, err)
+		}
 	case <-timer:
 	}
 }
 
-// step does what can be done now and returns how long to wait for more: less
-// than zero when there is more at once, zero when only a change brings more.
+// collect takes note of a round's end and returns the store's error, if any.
+// That another replica has the scope is none.
+func (r *runner) collect(end roundEnd) error {
+	delete(r.active, end.scope)
+	if errors.Is(end.err, storage.ErrBusy) || errors.Is(end.err, storage.ErrLeaseLost) {
+		r.busy[end.scope] = r.options.Now().Add(busyRetry)
+		return nil
+	}
+	return end.err
+}
+
+// step does what can be done now and returns how long to wait for more.
 func (r *runner) step(ctx context.Context) (time.Duration, error) {
 	open, probe, wait := r.gate.open()
 	if probe || (open && r.capabilities == nil) {
 		if !r.probe(ctx) {
-			return -1, nil // the gate says how long
+			return again, nil // the gate says how long
 		}
 		open = true
 	}
@@ -114,28 +162,46 @@ func (r *runner) step(ctx context.Context) (time.Duration, error) {
 		// Changes wait in the feed; nothing is lost by not relaying them.
 		return wait, nil
 	}
-	options := r.relayOptions()
-	read, _, err := r.store.Relay(ctx, r.Name, options, relayBatch)
+	read, _, err := r.store.Relay(ctx, r.Name, r.relayOptions(), relayBatch)
 	if err != nil {
 		return 0, err
 	}
-	due, next, err := r.store.DueScopes(ctx, r.Name, r.options.Now())
+	now := r.options.Now()
+	due, next, err := r.store.DueScopes(ctx, r.Name, now)
 	if err != nil {
 		return 0, err
 	}
-	busy, err := r.deliver(ctx, due)
-	if err != nil {
-		return 0, err
-	}
+	maps.DeleteFunc(r.busy, func(_ directory.Scope, until time.Time) bool { return !now.Before(until) })
+	r.start(ctx, due)
 	switch {
-	case read > 0 || len(due) > busy:
-		return -1, nil
-	case busy > 0:
+	case read > 0:
+		return again, nil
+	case len(r.busy) > 0:
 		return busyRetry, nil
 	case next.IsZero():
-		return 0, nil
+		return forever, nil
 	default:
-		return max(next.Sub(r.options.Now()), time.Millisecond), nil
+		return max(next.Sub(now), time.Millisecond), nil
+	}
+}
+
+// start begins a round for each due scope that has none, as many as may run at
+// once, going on after the scope that was started last.
+func (r *runner) start(ctx context.Context, due []directory.Scope) {
+	from := max(0, slices.IndexFunc(due, func(s directory.Scope) bool { return s.String() > r.latest.String() }))
+	for i := range due {
+		scope := due[(from+i)%len(due)]
+		if len(r.active) == scopesAtOnce {
+			return
+		}
+		_, running := r.active[scope]
+		if _, busy := r.busy[scope]; running || busy {
+			continue
+		}
+		r.active[scope] = struct{}{}
+		r.latest = scope
+		capabilities := *r.capabilities
+		go func() { r.ended <- roundEnd{scope, r.round(ctx, scope, capabilities)} }()
 	}
 }
 
@@ -156,30 +222,7 @@ func (r *runner) probe(ctx context.Context) bool {
 // closeGate takes the target out of service until a probe succeeds.
 func (r *runner) closeGate(err error) {
 	r.logger.Warn("target is down; its changes wait until a probe succeeds", "error", err)
-	r.gate.down(err, r.options.backoff)
-}
-
-// deliver works scopes off, some at once, each in rounds until nothing of it
-// is due. It returns how many another replica is delivering.
-func (r *runner) deliver(ctx context.Context, scopes []directory.Scope) (busy int, err error) {
-	var taken atomic.Int64
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(scopesAtOnce)
-	for _, scope := range scopes {
-		group.Go(func() error {
-			err := r.round(ctx, scope)
-			switch {
-			case errors.Is(err, storage.ErrBusy), errors.Is(err, storage.ErrLeaseLost):
-				taken.Add(1)
-				return nil
-			case errors.Is(err, errStopped):
-				return nil
-			}
-			return err
-		})
-	}
-	err = group.Wait()
-	return int(taken.Load()), err
+	r.gate.down(err, min(retryAfter(err), maxRetryAfter), r.options.backoff)
 }
 
 // errStopped ends a round early: the gate closed.

@@ -180,8 +180,8 @@ func (s *Service) finish(ctx context.Context, unfinished storage.UnfinishedPush)
 
 // Approve carries out the deletions a push holds. storage.ErrNotFound means
 // that there is no such push, storage.ErrConflict that it holds nothing.
-func (s *Service) Approve(ctx context.Context, pushID, by string) (*directory.Plan, error) {
-	return s.decide(ctx, pushID, "approved", by, "", func(ctx context.Context, view storage.View, hold directory.Hold) (*directory.Plan, error) {
+func (s *Service) Approve(ctx context.Context, pushID, by, reason string) (*directory.Plan, error) {
+	return s.decide(ctx, pushID, "approved", by, reason, func(ctx context.Context, view storage.View, hold directory.Hold) (*directory.Plan, error) {
 		return directory.ApproveHold(ctx, hold, view)
 	})
 }

@@ -87,6 +87,8 @@ type Fanout interface {
 	// slots of the target and remembers how far it came, atomically. A changed
 	// department also marks the slots of the users in it, a changed tenant
 	// those of all its users: what they look like at the target depends on it.
+	// Memberships without a Hash of the users in a changed department are
+	// marked too: the department they belong to may have come, or gone.
 	// It returns how many changes it read and the scopes with slots to deliver;
 	// 0 means that the target has caught up.
 	Relay(ctx context.Context, targetName string, options RelayOptions, limit int) (read int, scopes []directory.Scope, err error)
@@ -120,9 +122,11 @@ type Fanout interface {
 
 	// Settle writes the outcome of attempts, atomically: every member of each
 	// slot but Desired. A slot whose desired version moved on meanwhile stays
-	// pending. When a department slot gets a (new) RemoteID, the slots waiting
-	// for that department become pending; when it loses it, the placements and
-	// memberships in that group become waiting. ErrLeaseLost, and nothing
+	// pending. When the RemoteID of a department or user slot changes, these
+	// become pending: the placement or membership of that object, and, of a
+	// department, the placements and memberships in it (Group), and all slots
+	// that wait for it. When a department loses its RemoteID, the placements
+	// and memberships in it lose their Hash. ErrLeaseLost, and nothing
 	// written, if the lease has ended: another may be delivering the same.
 	Settle(ctx context.Context, lease Lease, slots []Slot) error
 

@@ -64,7 +64,7 @@ func newApp(ctx context.Context, c *config.Config, logger *slog.Logger) (*app, e
 }
 
 func openKeyring(c *config.Config) (secrets.Keyring, error) {
-	key, err := base64.StdEncoding.DecodeString(c.EncryptionKey)
+	key, err := base64.StdEncoding.DecodeString(c.EncryptionKey.Reveal())
 	if err != nil {
 		return secrets.Keyring{}, fmt.Errorf("encryptionKey: %w", err)
 	}
@@ -98,32 +98,47 @@ func (a *app) wire(keyring secrets.Keyring) error {
 		return err
 	}
 	door, err := marketplace.NewDoor(marketplace.Options{
-		Keys: a.config.KitAccessKeys, BasePath: a.config.BasePath, Window: a.config.Window, MaxBody: a.config.MaxBody,
+		Keys: a.config.KitKeys(), BasePath: a.config.BasePath, Window: a.config.Window, MaxBody: a.config.MaxBody,
 		Logger: a.logger, Registerer: registry,
 	}, a.intake, local.NewNonces(0, nil))
 	if err != nil {
 		return err
 	}
 	api, err := admin.New(admin.Options{
-		Token: a.config.AdminToken, Reader: a.store, Replayer: a.store, Health: a.store, Decider: a.intake, Deliverer: a.fanout,
+		Token: a.config.AdminToken.Reveal(), Reader: a.store, Replayer: a.store, Health: a.store, Decider: a.intake, Deliverer: a.fanout,
 		Matches:  matches(targets),
 		Gatherer: registry, Logger: a.logger,
 	})
 	if err != nil {
 		return err
 	}
-	gin.SetMode(gin.ReleaseMode)
-	router := gin.New()
-	router.HandleMethodNotAllowed = true
-	router.NoRoute(door.NotFound)
-	router.NoMethod(door.NotFound)
-	door.Register(router)
-	api.Register(router)
 	a.http = &http.Server{
-		Handler: router, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
+		Handler: routes(door, api), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelWarn),
 	}
 	return nil
+}
+
+// routes joins the door and the API; each answers what is not found in its own
+// words.
+func routes(door *marketplace.Door, api *admin.API) http.Handler {
+	gin.SetMode(gin.ReleaseMode)
+	router := gin.New()
+	// No header of a caller decides who the audit says it was.
+	_ = router.SetTrustedProxies(nil)
+	door.Register(router)
+	api.Register(router)
+	// The API's own paths are refused in its own words.
+	notFound := func(c *gin.Context) {
+		if admin.Owns(c.Request.URL.Path) {
+			admin.NotFound(c)
+			return
+		}
+		door.NotFound(c)
+	}
+	router.NoRoute(notFound)
+	router.NoMethod(notFound)
+	return router
 }
 
 func matches(targets []fanout.Target) func(string, directory.Scope) bool {
@@ -142,7 +157,7 @@ func buildTargets(configured []config.Target) ([]fanout.Target, error) {
 	var errs []error
 	for _, t := range configured {
 		connector, err := scim.New(scim.Config{
-			URL: t.URL, BearerToken: t.Auth.Token, UserName: t.Auth.UserName, Password: t.Auth.Password,
+			URL: t.URL, BearerToken: t.Auth.Token.Reveal(), UserName: t.Auth.UserName, Password: t.Auth.Password.Reveal(),
 			Parents: scim.Parents(t.Parents), Timeout: t.Timeout, CAFile: t.CAFile, MembersPerChange: t.MembersPerChange,
 		})
 		if err != nil {

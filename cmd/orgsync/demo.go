@@ -114,11 +114,11 @@ func (d *demo) start(ctx context.Context, group *errgroup.Group) error {
 	})
 	group.Go(func() error { <-ctx.Done(); return server.Close() })
 
-	d.config, err = config.Load("", func(string) (string, bool) { return "", false }, map[string]any{"dataDir": d.dir})
+	d.config, err = config.Load("", nil, map[string]any{"dataDir": d.dir})
 	if err != nil {
 		return err
 	}
-	d.config.Targets = []config.Target{{Name: demoTarget, Type: "scim", URL: d.scimAt, Auth: config.Auth{Type: "bearer", Token: token}}}
+	d.config.Targets = []config.Target{{Name: demoTarget, Type: "scim", URL: d.scimAt, Auth: config.Auth{Type: "bearer", Token: config.Secret(token)}}}
 	if _, err := d.config.EnsureKeys(); err != nil {
 		return err
 	}
@@ -133,8 +133,8 @@ func (d *demo) start(ctx context.Context, group *errgroup.Group) error {
 	}
 	group.Go(func() error { return a.run(ctx, listener) })
 	d.base = "http://" + listener.Addr().String()
-	d.api = &apiClient{base: d.base, token: d.config.AdminToken, http: http.DefaultClient}
-	d.push, err = client.New(d.base+d.config.BasePath, d.config.KitAccessKeys[0], client.Options{})
+	d.api = &apiClient{base: d.base, token: d.config.AdminToken.Reveal(), http: http.DefaultClient}
+	d.push, err = client.New(d.base+d.config.BasePath, d.config.KitKeys()[0], client.Options{})
 	return err
 }
 

@@ -51,7 +51,7 @@ the form the seller console takes. --show also prints the access key.`,
 			}
 			fmt.Fprintf(w, "\nAccess key (访问秘钥): the console and this connector must share it.\n  file: %s\n", filepath.Join(c.DataDir, config.AccessKeyFile))
 			if show {
-				fmt.Fprintf(w, "  value: %s\n", c.KitAccessKeys[0])
+				fmt.Fprintf(w, "  value: %s\n", c.KitKeys()[0])
 			}
 			fmt.Fprintf(w, "\nPublic key (RSA-3072, Base64 of SPKI): paste it as the application's public key.\n%s\n", spki)
 			fmt.Fprintf(w, "\nPrivate key, encryption key and admin token stay here, in %s. Back them up.\n", c.DataDir)

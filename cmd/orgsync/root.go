@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -43,9 +44,9 @@ func (s *settings) load() (*config.Config, error) {
 	if s.dataDir != "" {
 		flags["dataDir"] = s.dataDir
 	}
-	c, err := config.Load(s.config, os.LookupEnv, flags)
+	c, err := config.Load(s.config, os.Environ(), flags)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the configuration has faults:\n%w\nSettings and their values: docs/configuration.md", err)
 	}
-	return c, c.Validate()
+	return c, nil
 }

@@ -28,7 +28,7 @@ lists them.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := s.load()
 			if err != nil {
-				return fmt.Errorf("the configuration has faults:\n%w", err)
+				return err
 			}
 			made, err := c.EnsureKeys()
 			if err != nil {

@@ -99,8 +99,12 @@ func listPart[T any](ctx context.Context, s *Store, kind directory.Kind, f stora
 	where, args := entityScopes(f)
 	where, args = where+" AND e.kind = ?", append(args, kind)
 	where, args = narrow(where+from, append(args, fromArgs...), f)
+	index := ""
+	if f.Parent != nil {
+		index = "INDEXED BY entities_parent "
+	}
 	rows, err := s.read.QueryContext(ctx, "SELECT s.dataset, s.instance_id, s.tenant_id, "+entityColumns+
-		" FROM scopes s CROSS JOIN entities e ON e.scope = s.id WHERE "+where+" ORDER BY s.tenant_id, s.instance_id, e.key LIMIT ?", append(args, limit)...)
+		" FROM scopes s CROSS JOIN entities e "+index+"ON e.scope = s.id WHERE "+where+" ORDER BY s.tenant_id, s.instance_id, e.key LIMIT ?", append(args, limit)...)
 	if err != nil {
 		return nil, fmt.Errorf("list entities: %w", err)
 	}
@@ -215,7 +219,10 @@ func (s *Store) Pushes(ctx context.Context, f storage.PushFilter, page storage.P
 	if f.Kind != "" {
 		where, args = where+" AND j.kind = ?", append(args, string(f.Kind))
 	}
-	if f.Result != "" {
+	switch {
+	case f.Result == directory.ResultHeld:
+		where += " AND j.result = 'held'" // the words of the index on them
+	case f.Result != "":
 		where, args = where+" AND j.result = ?", append(args, string(f.Result))
 	}
 	if page.Cursor != "" {
@@ -226,7 +233,12 @@ func (s *Store) Pushes(ctx context.Context, f storage.PushFilter, page storage.P
 		where, args = where+" AND j.id < ?", append(args, parts[0])
 	}
 	limit := page.Size()
-	rows, err := s.read.QueryContext(ctx, "SELECT "+recordColumns+" FROM journal j JOIN scopes s ON s.id = j.scope WHERE "+where+" ORDER BY j.id DESC LIMIT ?", append(args, limit+1)...)
+	from := "journal j JOIN scopes s ON s.id = j.scope"
+	if f.TenantID != "" {
+		// By its own pushes, not by everybody's.
+		from = "scopes s CROSS JOIN journal j INDEXED BY journal_scope ON j.scope = s.id"
+	}
+	rows, err := s.read.QueryContext(ctx, "SELECT "+recordColumns+" FROM "+from+" WHERE "+where+" ORDER BY j.id DESC LIMIT ?", append(args, limit+1)...)
 	if err != nil {
 		return nil, "", fmt.Errorf("list pushes: %w", err)
 	}

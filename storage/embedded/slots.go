@@ -214,10 +214,11 @@ func (s *Store) settleOne(ctx context.Context, t *tx, slot *storage.Slot) error 
 	if err != nil {
 		return err
 	}
+	object := slot.Kind == storage.SlotDepartment || slot.Kind == storage.SlotUser
 	before := ""
-	if slot.Kind == storage.SlotDepartment {
-		err := t.QueryRowContext(ctx, "SELECT remote_id FROM slots WHERE target = ? AND scope = ? AND kind = 1 AND key = ?",
-			slot.Target, id, slot.Key).Scan(&before)
+	if object {
+		err := t.QueryRowContext(ctx, "SELECT remote_id FROM slots WHERE target = ? AND scope = ? AND kind = ? AND key = ?",
+			slot.Target, id, uint8(slot.Kind), slot.Key).Scan(&before)
 		if err != nil && !errors.Is(err, errNoRows) {
 			return err
 		}
@@ -225,31 +226,48 @@ func (s *Store) settleOne(ctx context.Context, t *tx, slot *storage.Slot) error 
 	_, err = t.exec(ctx, settleSlot, slot.Desired, uint8(slot.State), slot.Attempts, millis(slot.DueAt), slot.ErrorClass, slot.LastError,
 		millis(t.now), slot.Delivered, slot.Hash, slot.RemoteID, slot.Group, slot.Uncertain, millis(slot.DeliveredAt),
 		slot.Target, id, uint8(slot.Kind), slot.Key, slot.Marks)
-	if err != nil || slot.Kind != storage.SlotDepartment || before == slot.RemoteID {
+	if err != nil || !object || before == slot.RemoteID {
 		return err
 	}
-	if slot.RemoteID == "" {
-		return loseGroup(ctx, t, slot, id)
-	}
-	return wakeWaiting(ctx, t, slot, id)
+	return wakeDependents(ctx, t, slot, id)
 }
 
-// loseGroup makes the members of a department that left the target wait for
-// its return. Those with a change on its way just lose what they had.
-func loseGroup(ctx context.Context, t *tx, slot *storage.Slot, id int64) error {
-	_, err := t.exec(ctx, "UPDATE slots SET hash = '', state = CASE WHEN state IN (1, 2) THEN state ELSE 3 END,"+
-		" dirty_since = CASE WHEN state = 4 THEN ? ELSE dirty_since END"+
-		" WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND kind IN (3, 4)", millis(t.now), slot.Target, id, slot.Key)
-	return err
-}
+// wake makes slots due that are at rest; wakeGroup goes by the index on groups.
+const (
+	wake      = "UPDATE slots " + setDue
+	wakeGroup = "UPDATE slots INDEXED BY slots_group " + setDue
+	setDue    = "SET state = 1, attempts = 0, due_at = ?1, error_class = '', last_error = ''," +
+		" dirty_since = CASE WHEN state = 4 THEN ?1 ELSE dirty_since END WHERE target = ?2 AND scope = ?3"
+)
 
-// wakeWaiting makes the slots that wait for a department due.
-func wakeWaiting(ctx context.Context, t *tx, slot *storage.Slot, id int64) error {
+// wakeDependents makes due what depends on an object whose remote id changed:
+// its own place in a group, and, of a department, its members and what waits
+// for it. A group that left the target has no members any more.
+func wakeDependents(ctx context.Context, t *tx, slot *storage.Slot, id int64) error {
 	now := millis(t.now)
-	n, err := t.exec(ctx, "UPDATE slots SET state = 1, due_at = ?, error_class = '', last_error = ''"+
-		" WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND state = 3", now, slot.Target, id, slot.Key)
-	t.changed = t.changed || n > 0
-	return err
+	member := storage.SlotPlacement
+	if slot.Kind == storage.SlotUser {
+		member = storage.SlotMembership
+	}
+	woken, err := t.exec(ctx, wake+" AND kind = ?4 AND key = ?5 AND state IN (3, 4, 5)", now, slot.Target, id, uint8(member), slot.Key)
+	if err != nil {
+		return err
+	}
+	if slot.Kind == storage.SlotDepartment {
+		n, err := t.exec(ctx, wakeGroup+" AND grp = ?4 AND grp <> '' AND state IN (3, 4)", now, slot.Target, id, slot.Key)
+		if err != nil {
+			return err
+		}
+		woken += n
+	}
+	if slot.Kind == storage.SlotDepartment && slot.RemoteID == "" {
+		_, err := t.exec(ctx, "UPDATE slots INDEXED BY slots_group SET hash = '' WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND kind IN (3, 4)", slot.Target, id, slot.Key)
+		if err != nil {
+			return err
+		}
+	}
+	t.changed = t.changed || woken > 0
+	return nil
 }
 
 // replayStep bounds what one write of a replay makes due.

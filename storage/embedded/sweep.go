@@ -70,8 +70,8 @@ func sweepJournal(ctx context.Context, t *tx, before int64, _ *place) (int, bool
 func sweepTombstones(ctx context.Context, t *tx, before int64, from *place) (n int, more bool, err error) {
 	rows, err := t.QueryContext(ctx, "SELECT changed_at, scope, kind, key, "+
 		"seq <= COALESCE((SELECT MIN(seq) FROM relays), seq)"+
-		" AND NOT EXISTS (SELECT 1 FROM relays r JOIN slots t ON t.target = r.target AND t.scope = e.scope AND t.kind IN (1, 2, 3, 4) AND t.key = e.key"+
-		" AND t.state <> 4 AND (e.kind = 3) = (t.kind IN (2, 4)))"+
+		" AND NOT EXISTS (SELECT 1 FROM relays r CROSS JOIN slots t ON t.target = r.target AND t.scope = e.scope AND t.kind IN (1, 2, 3, 4) AND t.key = e.key"+
+		" AND +t.state <> 4 AND (e.kind = 3) = (t.kind IN (2, 4)))"+
 		" FROM entities e WHERE flags & 1 = 1 AND changed_at < ? AND (changed_at, scope, kind, key) > (?, ?, ?, ?)"+
 		" ORDER BY changed_at, scope, kind, key LIMIT ?", before, from.at, from.scope, from.kind, from.key, sweepStep)
 	if err != nil {
@@ -151,7 +151,7 @@ func (s *Store) sweepTestData(ctx context.Context, t *tx, before int64, from *pl
 		if err := detach(ctx, t, id, plan, before); err != nil {
 			return 0, false, err
 		}
-		if err := s.apply(ctx, t, id, plan); err != nil {
+		if err := s.apply(ctx, t, id, plan, nil); err != nil {
 			return 0, false, err
 		}
 	}

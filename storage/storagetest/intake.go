@@ -125,6 +125,27 @@ var intakeTests = map[string]func(*bundle){
 		require.Equal(b, []string{"a"}, b.codes(acme))
 	},
 
+	"the digest of a full push stays until a department changes": func(b *bundle) {
+		digest := func() []byte {
+			state, err := b.store.State(b.ctx, acme)
+			require.NoError(b, err)
+			return state.FullDigest
+		}
+		plan := departments("a")
+		plan.FullTime, plan.FullDigest = 7, []byte{1, 2}
+		b.applyFull(acme, plan)
+		require.Equal(b, []byte{1, 2}, digest())
+		b.reopen()
+		b.apply(acme, &directory.Plan{Users: []directory.User{user("ann", "a", 1)}})
+		require.Equal(b, []byte{1, 2}, digest())
+		b.apply(acme, departments("b"))
+		require.Empty(b, digest())
+		b.applyFull(acme, &directory.Plan{FullTime: 8, FullDigest: []byte{3}})
+		require.Equal(b, []byte{3}, digest())
+		b.applyFull(acme, &directory.Plan{FullTime: 9})
+		require.Empty(b, digest())
+	},
+
 	"an id is taken once": func(b *bundle) {
 		record := b.apply(acme, departments("a"))
 		_, err := b.store.ApplyAtOnce(b.ctx, record, nil, planned(departments("b")))

@@ -224,6 +224,16 @@ func (b *bundle) settle(slots ...storage.Slot) {
 	}
 }
 
+// claimed claims all that is due, one task of each kind.
+func (b *bundle) claimed(target string, scope directory.Scope) map[storage.SlotKind]storage.Task {
+	b.Helper()
+	byKind := make(map[storage.SlotKind]storage.Task)
+	for _, task := range b.claim(target, scope) {
+		byKind[task.Kind] = task
+	}
+	return byKind
+}
+
 // deliver claims all that is due and settles it as delivered.
 func (b *bundle) deliver(target string, scope directory.Scope) int {
 	b.Helper()

@@ -270,7 +270,7 @@ func edit(p *pusher, e *enterprise) {
 	put("d1-0001", "改名部", "d0-0000")
 	put("d2-0003", "移动部", "d1-0004")
 	put("265789314", "迟到的上级", "d0-0000") // the parent that d3-0007 waited for
-	delete(e.departments, "d2-0019")         // has children: they go to the root
+	delete(e.departments, "d2-0019")     // has children: they go to the root
 	p.push(directory.FlagDelete, &directory.DepartmentPush{DepartmentItem: directory.DepartmentItem{Code: "d2-0019"}})
 	for name, u := range e.users {
 		if u.OrgCode == "d2-0019" {
