@@ -54,9 +54,8 @@ func (s *Store) Counts(ctx context.Context, targetName string, scope *directory.
 		where = append(where, bson.E{Key: "s", Value: scope.String()})
 		changes = append(changes, bson.E{Key: "s", Value: scope.String()})
 	}
-	if err := s.countSlots(ctx, where, counts.Slots); err != nil {
-		return counts, s.failed(err, "count slots of %s", targetName)
-	}
+	// The feed first: a change that becomes a slot in between is then counted
+	// twice, never not at all, so that nothing looks synced that is not.
 	feed, err := s.sequence(ctx)
 	if err != nil {
 		return counts, err
@@ -71,6 +70,9 @@ func (s *Store) Counts(ctx context.Context, targetName string, scope *directory.
 			return counts, s.failed(err, "count unrelayed changes of %s", targetName)
 		}
 		counts.Unrelayed = int(n)
+	}
+	if err := s.countSlots(ctx, where, counts.Slots); err != nil {
+		return counts, s.failed(err, "count slots of %s", targetName)
 	}
 	return counts, s.failed(s.troubles(ctx, where, &counts), "find troubles of %s", targetName)
 }

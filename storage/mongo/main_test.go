@@ -2,6 +2,7 @@ package mongo_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -26,6 +27,12 @@ func TestMain(m *testing.M) {
 	if uri := os.Getenv(crashURI); uri != "" {
 		crashWriter(uri)
 		return
+	}
+	// Each check of the suite's law opens a database of its own, which takes the
+	// test server a while. -rapid.checks on the command line still counts.
+	if err := flag.Set("rapid.checks", "15"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	var err error
 	if server, err = mongotest.Start(context.Background()); err != nil {

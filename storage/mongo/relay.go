@@ -240,8 +240,9 @@ func (s *Store) slotVersions(ctx context.Context, ids []string) (map[string]int6
 	return versions, nil
 }
 
-// markUsersIn makes the slots of the departments' users due. Users not relayed
-// yet have none; they come by themselves.
+// markUsersIn makes the slots of the departments' users due, and the memberships
+// of those that are in no group: theirs may have come, or gone. Users not
+// relayed yet have no slots; they come by themselves.
 func (s *Store) markUsersIn(ctx context.Context, targetName, scope string, codes []string) error {
 	after := ""
 	for {
@@ -252,12 +253,19 @@ func (s *Store) markUsersIn(ctx context.Context, targetName, scope string, codes
 		if err != nil || len(users) == 0 {
 			return err
 		}
-		ids := make(bson.A, len(users))
+		accounts, memberships := make(bson.A, len(users)), make(bson.A, len(users))
 		for i := range users {
-			ids[i] = slotID(targetName, scope, storage.SlotUser, users[i].Key)
+			accounts[i] = slotID(targetName, scope, storage.SlotUser, users[i].Key)
+			memberships[i] = slotID(targetName, scope, storage.SlotMembership, users[i].Key)
 		}
-		filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "s", Value: scope}}
-		if _, err := s.slots.UpdateMany(ctx, filter, s.due(nil)); err != nil || len(users) < keysAtOnce {
+		of := func(ids bson.A, more ...bson.E) bson.D {
+			return append(bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "s", Value: scope}}, more...)
+		}
+		_, err = s.slots.BulkWrite(ctx, []driver.WriteModel{
+			driver.NewUpdateManyModel().SetFilter(of(accounts)).SetUpdate(s.due(nil)),
+			driver.NewUpdateManyModel().SetFilter(of(memberships, bson.E{Key: "hash", Value: ""})).SetUpdate(s.due(nil)),
+		})
+		if err != nil || len(users) < keysAtOnce {
 			return err
 		}
 		after = users[len(users)-1].ID

@@ -36,6 +36,7 @@ type scopeDoc struct {
 // an after-image, so that writing it twice does no harm.
 type stateDoc struct {
 	FullTime        int64  `bson:"full"`
+	Digest          []byte `bson:"digest,omitempty"`
 	Departments     int    `bson:"departments"`
 	ParentMissing   int    `bson:"missing"`
 	Users           int    `bson:"users"`
@@ -48,7 +49,7 @@ type stateDoc struct {
 // state is the scope as the port shows it.
 func (d *scopeDoc) state() (directory.State, error) {
 	s := directory.State{
-		Scope: d.scope(), FullTime: directory.SourceTime(d.State.FullTime), Seq: d.Top,
+		Scope: d.scope(), FullTime: directory.SourceTime(d.State.FullTime), FullDigest: d.State.Digest, Seq: d.Top,
 		Departments: d.State.Departments, ParentMissing: d.State.ParentMissing, Users: d.State.Users, Applications: d.State.Applications,
 	}
 	hold, err := d.State.hold()
@@ -102,6 +103,9 @@ func (d *scopeDoc) after(plan *directory.Plan, at time.Time) (stateDoc, []effect
 	next.Users += plan.Delta.Users
 	next.Applications += plan.Delta.Applications
 	next.FullTime = max(next.FullTime, int64(plan.FullTime))
+	if plan.FullTime != 0 || len(plan.Departments) > 0 {
+		next.Digest = plan.FullDigest
+	}
 	if !plan.HoldSet {
 		return next, nil, nil
 	}

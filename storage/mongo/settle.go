@@ -41,64 +41,98 @@ func (s *Store) Settle(ctx context.Context, lease storage.Lease, slots []storage
 }
 
 func (s *Store) settle(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {
-	models, wakes := s.groupChanges(lease, slots)
+	remotes, err := s.remoteIDs(ctx, slots)
+	if err != nil {
+		return err
+	}
 	now := millis(s.options.Now())
+	var models []driver.WriteModel
+	moved := false
 	for i := range slots {
-		models = append(models, s.outcome(lease, &slots[i], now)...)
+		slot := &slots[i]
+		if before, object := remotes[slot.SlotKey]; object && before != slot.RemoteID {
+			remotes[slot.SlotKey] = slot.RemoteID
+			models = append(models, wakeDependents(slot, now)...)
+			moved = true
+		}
+		models = append(models, outcome(lease, slot, now)...)
 	}
 	if _, err := s.slots.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(true)); err != nil {
 		return err
 	}
-	if wakes {
+	if moved {
 		s.tell(ctx)
 	}
 	return nil
 }
 
-// groupChanges makes members of departments that are not at the target wait for
-// them, and those that wait for one that is, due.
-func (s *Store) groupChanges(lease storage.Lease, slots []storage.Slot) (models []driver.WriteModel, wakes bool) {
-	var lost, there bson.A
+// remoteIDs reads the remote ids of the objects among slots, departments and
+// users, as they are before the outcomes.
+func (s *Store) remoteIDs(ctx context.Context, slots []storage.Slot) (map[storage.SlotKey]string, error) {
+	remotes := make(map[storage.SlotKey]string)
+	var ids bson.A
 	for i := range slots {
-		switch {
-		case slots[i].Kind != storage.SlotDepartment:
-		case slots[i].RemoteID == "":
-			lost = append(lost, slots[i].Key)
-		default:
-			there = append(there, slots[i].Key)
+		if kind := slots[i].Kind; kind == storage.SlotDepartment || kind == storage.SlotUser {
+			remotes[slots[i].SlotKey] = ""
+			ids = append(ids, slotID(slots[i].Target, slots[i].Scope.String(), kind, slots[i].Key))
 		}
 	}
-	now := millis(s.options.Now())
-	of := func(groups bson.A, more ...bson.E) bson.D {
-		return append(bson.D{
-			{Key: "t", Value: lease.Target}, {Key: "s", Value: lease.Scope.String()}, {Key: "grp", Value: bson.D{{Key: "$in", Value: groups}}},
-		}, more...)
+	if len(ids) == 0 {
+		return remotes, nil
 	}
-	if len(lost) > 0 {
+	docs, err := s.findSlots(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "s", Value: slots[0].Scope.String()}},
+		bson.D{{Key: "_id", Value: 1}}, len(ids))
+	for i := range docs {
+		remotes[docs[i].slot().SlotKey] = docs[i].RemoteID
+	}
+	return remotes, err
+}
+
+// wakeDependents makes due what depends on an object whose remote id changes:
+// its own place in a group, and, of a department, its members and what waits
+// for it. A group that left the target has no members any more.
+func wakeDependents(slot *storage.Slot, now int64) []driver.WriteModel {
+	of := func(more ...bson.E) bson.D {
+		return append(bson.D{{Key: "t", Value: slot.Target}, {Key: "s", Value: slot.Scope.String()}}, more...)
+	}
+	in := func(states ...storage.SlotState) bson.E {
+		values := make(bson.A, len(states))
+		for i, state := range states {
+			values[i] = int32(state)
+		}
+		return bson.E{Key: "state", Value: bson.D{{Key: "$in", Value: values}}}
+	}
+	wake := bson.D{
+		{Key: "$set", Value: bson.D{
+			{Key: "state", Value: int32(storage.SlotPending)}, {Key: "attempts", Value: 0}, {Key: "due", Value: now},
+			{Key: "class", Value: ""}, {Key: "error", Value: ""}, {Key: "failed", Value: int64(0)},
+		}},
+		{Key: "$min", Value: bson.D{{Key: "dirty", Value: now}}},
+	}
+	member := storage.SlotPlacement
+	if slot.Kind == storage.SlotUser {
+		member = storage.SlotMembership
+	}
+	own := bson.E{Key: "_id", Value: slotID(slot.Target, slot.Scope.String(), member, slot.Key)}
+	models := []driver.WriteModel{driver.NewUpdateOneModel().SetUpdate(wake).
+		SetFilter(of(own, in(storage.SlotWaiting, storage.SlotDelivered, storage.SlotDead)))}
+	if slot.Kind != storage.SlotDepartment {
+		return models
+	}
+	group := bson.E{Key: "grp", Value: slot.Key}
+	models = append(models, driver.NewUpdateManyModel().SetUpdate(wake).
+		SetFilter(of(group, in(storage.SlotWaiting, storage.SlotDelivered))))
+	if slot.RemoteID == "" {
 		members := bson.E{Key: "k", Value: bson.D{{Key: "$in", Value: bson.A{int32(storage.SlotPlacement), int32(storage.SlotMembership)}}}}
-		// Those with a change on its way just lose what they had.
-		models = append(models,
-			driver.NewUpdateManyModel().SetFilter(of(lost, members)).SetUpdate(set(bson.D{{Key: "hash", Value: ""}})),
-			driver.NewUpdateManyModel().SetFilter(of(lost, members, bson.E{Key: "state", Value: bson.D{{Key: "$in", Value: bson.A{int32(storage.SlotDelivered), int32(storage.SlotDead)}}}})).
-				SetUpdate(bson.D{
-					{Key: "$set", Value: bson.D{{Key: "state", Value: int32(storage.SlotWaiting)}}},
-					{Key: "$min", Value: bson.D{{Key: "dirty", Value: now}}},
-				}))
+		models = append(models, driver.NewUpdateManyModel().SetFilter(of(group, members)).SetUpdate(set(bson.D{{Key: "hash", Value: ""}})))
 	}
-	if len(there) > 0 {
-		models = append(models, driver.NewUpdateManyModel().SetFilter(of(there, bson.E{Key: "state", Value: int32(storage.SlotWaiting)})).
-			SetUpdate(set(bson.D{
-				{Key: "state", Value: int32(storage.SlotPending)}, {Key: "due", Value: now},
-				{Key: "class", Value: ""}, {Key: "error", Value: ""}, {Key: "failed", Value: int64(0)},
-			})))
-	}
-	return models, len(there) > 0
+	return models
 }
 
 // outcome writes one slot. If it was made due again meanwhile (a new version,
 // or a department or tenant its look depends on) it stays pending, due at once,
 // with what is known of the target's side: just one of the two updates applies.
-func (s *Store) outcome(lease storage.Lease, slot *storage.Slot, now int64) []driver.WriteModel {
+func outcome(lease storage.Lease, slot *storage.Slot, now int64) []driver.WriteModel {
 	id := slotID(slot.Target, slot.Scope.String(), slot.Kind, slot.Key)
 	of := func(more ...bson.E) bson.D {
 		return append(bson.D{
