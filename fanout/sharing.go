@@ -9,6 +9,7 @@ import (
 
 	"github.com/openkoo/connector/coordination"
 	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/target"
 )
 
 // topic is what the replicas wake each other by when the target is worth a look.
