@@ -21,7 +21,7 @@ func (r *round) call(ctx context.Context, op string, send func(context.Context) 
 	case <-ctx.Done():
 		return errNotSent
 	}
-	if ok, _, _ := r.gate.open(); !ok || r.stopped() {
+	if ok, _, _ := r.gate.open(); !ok || r.stopped() || !r.admitted(ctx) {
 		r.halt()
 		return errNotSent
 	}
@@ -34,7 +34,7 @@ func (r *round) call(ctx context.Context, op string, send func(context.Context) 
 	r.metrics.deliveries.WithLabelValues(r.Name, op, outcome).Inc()
 	r.metrics.seconds.WithLabelValues(r.Name, op).Observe(time.Since(began).Seconds())
 	if ctx.Err() == nil && r.gate.answered(err) {
-		r.closeGate(fmt.Errorf("%d failures in a row: %w", breakAfter, err))
+		r.closeGate(ctx, fmt.Errorf("%d failures in a row: %w", breakAfter, err))
 		r.halt()
 	}
 	return err
@@ -85,11 +85,11 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 	now := r.options.Now()
 	switch class {
 	case target.Down, target.Disabled:
-		r.closeGate(err)
+		r.closeGate(ctx, err)
 		r.halt()
 		slot.DueAt = now
 	case target.RateLimited:
-		slot.State, slot.DueAt = storage.SlotRetrying, r.gate.limited(min(retryAfter(err), maxRetryAfter), r.options.backoff)
+		slot.State, slot.DueAt = storage.SlotRetrying, r.limited(ctx, err)
 		r.halt()
 	case target.Permanent, target.Conflict:
 		slot.State = storage.SlotDead

@@ -30,6 +30,7 @@ type gate struct {
 	limits    int // answers "too many" since a delivery succeeded
 	nextProbe time.Time
 	notBefore time.Time // the target asked to be left alone until then
+	resumed   bool      // since the loop looked last
 	changed   chan struct{}
 }
 
@@ -76,6 +77,7 @@ func (g *gate) resume() {
 	g.mu.Lock()
 	g.nextProbe, g.notBefore = time.Time{}, time.Time{}
 	g.inARow, g.closings, g.limits = 0, 0, 0
+	g.resumed = true
 	paused := g.state == Paused
 	g.mu.Unlock()
 	if paused {
@@ -107,34 +109,74 @@ func (g *gate) answered(err error) (tripped bool) {
 	return g.state == Up
 }
 
+// tookResume reports, once, that an operator resumed the target.
+func (g *gate) tookResume() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	resumed := g.resumed
+	g.resumed = false
+	return resumed
+}
+
 // down closes the gate until a probe succeeds: after asked, if the target said
-// so, or after a wait that grows with each closing since the last success.
-// Requests that were under way when it closed fail too and count no further.
-func (g *gate) down(err error, asked time.Duration, backoff func(n int) time.Duration) {
+// so, or after a wait that grows with each closing since the last success. It
+// returns the wait. Requests that were under way when it closed fail too and
+// count no further.
+func (g *gate) down(err error, asked time.Duration, backoff func(n int) time.Duration) (wait time.Duration, closed bool) {
 	g.mu.Lock()
 	now := g.now()
 	if g.state == Paused || (g.state == Down && now.Before(g.nextProbe)) {
 		g.lastError = err.Error()
 		g.mu.Unlock()
-		return
+		return 0, false
 	}
 	g.closings++
-	wait := backoff(g.closings)
+	wait = backoff(g.closings)
 	if asked > 0 {
 		wait = asked
 	}
 	g.nextProbe = now.Add(wait)
 	g.mu.Unlock()
 	g.set(Down, err.Error())
+	return wait, true
 }
 
-// up opens the gate after a probe.
-func (g *gate) up() {
+// follow closes the gate, or keeps it closed, because the replicas' breaker is
+// open for as long as wait.
+func (g *gate) follow(reason string, wait time.Duration) {
+	g.mu.Lock()
+	g.nextProbe = g.now().Add(wait)
+	up := g.state == Up
+	g.mu.Unlock()
+	if up {
+		g.set(Down, reason)
+	}
+}
+
+// probing makes a probe due: the breaker chose this replica for it.
+func (g *gate) probing() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.nextProbe = g.now()
+}
+
+// up opens the gate after a probe, and reports whether it was closed.
+func (g *gate) up() bool {
 	g.mu.Lock()
 	down := g.state == Down
 	g.mu.Unlock()
 	if down {
 		g.set(Up, "")
+	}
+	return down
+}
+
+// pace keeps the gate closed until the replicas' pace has a turn again.
+func (g *gate) pace(wait time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if until := g.now().Add(wait); until.After(g.notBefore) {
+		g.notBefore = until
 	}
 }
 

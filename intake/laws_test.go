@@ -42,7 +42,7 @@ func TestTheStoreEndsWhereThePushesSay(t *testing.T) {
 			state, err := b.store.State(t.Context(), scope)
 			require.NoError(r, err)
 			if state.Hold != nil {
-				_, err := b.service.Approve(t.Context(), state.Hold.PushID, "the test")
+				_, err := b.service.Approve(t.Context(), state.Hold.PushID, "the test", "")
 				require.NoError(r, err)
 			}
 		}

@@ -184,6 +184,14 @@ func (b *bundle) codes(scope directory.Scope) []string {
 	return codes
 }
 
+// readFeed lets a store that gives changes their places in the feed when it is
+// read do so.
+func (b *bundle) readFeed() {
+	b.Helper()
+	_, err := b.store.Changes(b.ctx, 0, 1)
+	require.NoError(b, err)
+}
+
 // relay brings a target up to the feed's end.
 func (b *bundle) relay(target string, options storage.RelayOptions) (total int) {
 	b.Helper()
