@@ -85,16 +85,14 @@ func (v *checker) keys(c *Config) {
 	v.check(c.AdminToken == "" || len(c.AdminToken) >= minKeyLength, "adminToken", "shorter than %d characters", minKeyLength)
 }
 
+// target checks what all targets share; each connector checks the rest.
 func (v *checker) target(path string, t *Target) {
 	v.check(namePattern.MatchString(t.Name), path+".name", "%q: want letters, digits, dots, dashes and underscores", t.Name)
 	v.oneOf(path+".type", t.Type, "scim")
 	v.oneOf(path+".onRevoke", t.OnRevoke, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".onDelete", t.OnDelete, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".userNames", t.UserNames, "", "qualified", "plain")
-	v.oneOf(path+".parents", t.Parents, "", "nested", "off")
 	v.check(t.Concurrency >= 0, path+".concurrency", "less than 0")
-	v.check(t.MembersPerChange >= 0, path+".membersPerChange", "less than 0")
-	v.check(t.Timeout >= 0, path+".timeout", "less than 0")
 	v.auth(path+".auth", &t.Auth)
 }
 

@@ -84,7 +84,7 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 	slot.ErrorClass, slot.LastError = string(class), cut(err.Error(), maxLastError)
 	now := r.options.Now()
 	switch class {
-	case target.Down:
+	case target.Down, target.Disabled:
 		r.closeGate(err)
 		r.halt()
 		slot.DueAt = now

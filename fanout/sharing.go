@@ -9,6 +9,7 @@ import (
 
 	"github.com/openkoo/connector/coordination"
 	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/target"
 )
 
 // topic is what the replicas wake each other by when the target is worth a look.
@@ -128,6 +129,11 @@ func (r *runner) mayGo(ctx context.Context) (open, probe bool, until time.Time, 
 // closeGate takes the target out of service, on all replicas, until a probe
 // succeeds.
 func (r *runner) closeGate(err error) {
+	if target.ClassOf(err) == target.Disabled {
+		r.logger.Warn("target asked to be sent nothing more; it is paused until somebody resumes it", "error", err)
+		r.gate.set(Paused, err.Error())
+		return
+	}
 	r.logger.Warn("target is down; its changes wait until a probe succeeds", "error", err)
 	r.gate.down(err, min(retryAfter(err), maxRetryAfter), r.options.backoff)
 }

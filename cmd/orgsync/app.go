@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -152,14 +153,34 @@ func matches(targets []fanout.Target) func(string, directory.Scope) bool {
 	}
 }
 
+// checkTargets reports what a connector would not take, all at once.
+func checkTargets(configured []config.Target) error {
+	var errs []error
+	for i := range configured {
+		if configured[i].Type != "scim" {
+			continue // refused already
+		}
+		if err := scimConfig(&configured[i]).Validate(); err != nil {
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				errs = append(errs, fmt.Errorf("targets[%d].%s", i, line))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func scimConfig(t *config.Target) scim.Config {
+	return scim.Config{
+		URL: t.URL, BearerToken: t.Auth.Token.Reveal(), UserName: t.Auth.UserName, Password: t.Auth.Password.Reveal(),
+		Parents: scim.Parents(t.Parents), Timeout: t.Timeout, CAFile: t.CAFile, MembersPerChange: t.MembersPerChange,
+	}
+}
+
 func buildTargets(configured []config.Target) ([]fanout.Target, error) {
 	var targets []fanout.Target
 	var errs []error
 	for _, t := range configured {
-		connector, err := scim.New(scim.Config{
-			URL: t.URL, BearerToken: t.Auth.Token.Reveal(), UserName: t.Auth.UserName, Password: t.Auth.Password.Reveal(),
-			Parents: scim.Parents(t.Parents), Timeout: t.Timeout, CAFile: t.CAFile, MembersPerChange: t.MembersPerChange,
-		})
+		connector, err := scim.New(scimConfig(&t))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("target %q: %w", t.Name, err))
 			continue
@@ -192,7 +213,7 @@ func (a *app) run(ctx context.Context, listener net.Listener) (err error) {
 	defer func() { err = errors.Join(err, a.store.Close()) }()
 	finished, err := a.intake.Recover(ctx)
 	if err != nil {
-		a.logger.Error("some interrupted pushes could not be finished; they stay in the journal", "error", err)
+		a.logger.Error("some interrupted pushes could not be finished", "error", err)
 	}
 	if finished > 0 {
 		a.logger.Info("interrupted pushes are finished", "count", finished)

@@ -41,6 +41,10 @@ func Run(t *testing.T, factory Factory) {
 		t.Parallel()
 		counterLaw(t, factory)
 	})
+	t.Run("meaning", func(t *testing.T) {
+		t.Parallel()
+		meaningLaw(t, factory)
+	})
 }
 
 // clock is a time that only moves when told to.
@@ -178,6 +182,14 @@ func (b *bundle) codes(scope directory.Scope) []string {
 		}
 	})
 	return codes
+}
+
+// readFeed lets a store that gives changes their places in the feed when it is
+// read do so.
+func (b *bundle) readFeed() {
+	b.Helper()
+	_, err := b.store.Changes(b.ctx, 0, 1)
+	require.NoError(b, err)
 }
 
 // relay brings a target up to the feed's end.

@@ -40,8 +40,9 @@ func run() (err error) {
 	server, err := ferretdb.New(&ferretdb.Config{
 		Listener:  ferretdb.ListenerConfig{Unix: socket},
 		Handler:   "sqlite",
-		SQLiteURL: "file:" + data + "/",
-		Logger:    slog.New(slog.DiscardHandler),
+		// The data need not outlive the machine.
+		SQLiteURL: "file:" + data + "/?_pragma=synchronous(off)",
+		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 	})
 	if err != nil {
 		return fmt.Errorf("start FerretDB: %w", err)
