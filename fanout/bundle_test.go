@@ -159,6 +159,9 @@ func (b *bundle) start() *bundle {
 		resting: b.noteRest,
 	})
 	require.NoError(b, err)
+	b.mu.Lock()
+	clear(b.rests)
+	b.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- f.Run(ctx) }()
