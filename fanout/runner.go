@@ -86,7 +86,7 @@ func (r *runner) run(ctx context.Context) error {
 			r.rest(ctx, err)
 		case !more:
 			if r.options.resting != nil {
-				r.options.resting(r.Name, len(r.active), changed)
+				r.options.resting(r.Name, pause{len(r.active), changed, until})
 			}
 			r.sleep(ctx, changed, until)
 		}
