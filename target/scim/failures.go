@@ -117,7 +117,7 @@ func (t *transport) detail(text []byte) (string, error) {
 
 // snippet is the beginning of a text fit for a log: one line, no secret.
 func (t *transport) snippet(text []byte) string {
-	const enough = 4 * maxDetail // a secret at the cut is hidden too
+	const enough = 64 << 10 // far behind what is kept, so that no part of a secret is
 	if len(text) > enough {
 		text = text[:enough]
 	}
