@@ -21,6 +21,8 @@ type expectation struct {
 	fault   func(*law) Fault
 	class   target.Class
 	unknown bool // the request may have been carried out
+	// impatient: it only fails if it is not waited for.
+	impatient bool
 	// retryAfter is within what the target asked for, 0 for no word.
 	atLeast, atMost time.Duration
 }
@@ -50,7 +52,7 @@ var expectations = map[string]expectation{
 	"503 with seconds":           {fault: answers(503, "Retry-After", "3"), class: target.RateLimited, atLeast: 3 * time.Second, atMost: 3 * time.Second},
 	"a redirect":                 {fault: answers(302, "Location", "http://127.0.0.1:1/elsewhere"), class: target.Down},
 	"a reset":                    {fault: func(*law) Fault { return Reset }, class: target.Transient, unknown: true},
-	"a hang":                     {fault: func(l *law) Fault { return l.proxy.Hang }, class: target.Transient, unknown: true},
+	"a hang":                     {fault: func(l *law) Fault { return l.proxy.Hang }, class: target.Transient, unknown: true, impatient: true},
 	"an endless refusal":         {fault: endlessRefusal, class: target.Permanent},
 }
 
@@ -219,6 +221,9 @@ func classLaws() map[string]func(*law) {
 		classes[name] = func(l *law) {
 			operations := l.operations()
 			l.proxy.Always(want.fault(l))
+			if want.impatient {
+				l.connector = l.connectWith(l.proxy.URL, l.Secret, impatience)
+			}
 			for operation, send := range operations {
 				e := l.fails(send(l.ctx), want.class)
 				require.Equal(l, want.unknown, e.UnknownOutcome, operation)
@@ -226,6 +231,7 @@ func classLaws() map[string]func(*law) {
 				require.LessOrEqual(l, e.RetryAfter, want.atMost, operation)
 			}
 			l.proxy.Heal()
+			l.connector = l.connect(l.proxy.URL, l.Secret)
 			require.NoError(l, operations["change an account"](l.ctx), "afterwards")
 		}
 	}
