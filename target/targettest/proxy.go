@@ -174,9 +174,9 @@ func (p *Proxy) Hang(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
 	}
 }
 
-// Endless answers 200 and goes on until the client hangs up.
+// Endless answers 200, or what was answered already, and goes on until the
+// client hangs up.
 func (p *Proxy) Endless(w http.ResponseWriter, r *http.Request, _ http.Handler) {
-	w.WriteHeader(http.StatusOK)
 	part := bytes.Repeat([]byte(`{"id":"`), 4096)
 	for r.Context().Err() == nil {
 		select {
