@@ -280,7 +280,6 @@ func (c *cluster) agree(at *connector, buyers []*buyer) {
 	groups, accounts := c.spy.picture(c.t.Context(), c.t)
 	p.same(departments, groups, "groups")
 	p.same(users, accounts, "accounts")
-	c.sentOnce()
 }
 
 // refusals are the answers other than 000000 that the buyers were given.

@@ -116,12 +116,18 @@ func (c *connector) secret(name string) string {
 // get reads from the API.
 func (c *connector) get(path string, into any) {
 	c.t.Helper()
-	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, c.base+"/api/v1"+path, nil)
-	require.NoError(c.t, err)
-	request.Header.Set("Authorization", "Bearer "+c.secret("admin-token"))
-	response, err := http.DefaultClient.Do(request)
+	response, err := http.DefaultClient.Do(c.request("/api/v1" + path))
 	require.NoError(c.t, err)
 	defer func() { _ = response.Body.Close() }()
 	require.Equal(c.t, http.StatusOK, response.StatusCode, path)
 	require.NoError(c.t, json.NewDecoder(response.Body).Decode(into))
+}
+
+// request asks for a path with the admin's token.
+func (c *connector) request(path string) *http.Request {
+	c.t.Helper()
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, c.base+path, nil)
+	require.NoError(c.t, err)
+	request.Header.Set("Authorization", "Bearer "+c.secret("admin-token"))
+	return request
 }

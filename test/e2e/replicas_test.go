@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -69,7 +70,6 @@ func TestReplicasLoseNothingWhenOthersDie(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
 	defer cancel()
 	c := newCluster(t, redisserver.Start(t).URL, "r1", "r2", "r3")
-	defer c.dump()
 	var buyers []*buyer
 	for n := range 4 {
 		buyers = append(buyers, c.buyer(n))
@@ -97,6 +97,7 @@ func TestReplicasLoseNothingWhenOthersDie(t *testing.T) {
 
 	left := c.left(killed.replica, stopped.replica)
 	c.agree(left, buyers)
+	c.sentOnce(killed.replica, stopped.replica)
 	lost := c.lost()
 	require.Contains(t, lost, killed.slot, "the log does not tell of the answer lost to the kill")
 	require.Contains(t, lost, stopped.slot, "the log does not tell of the answer lost to the stop")
@@ -115,4 +116,48 @@ func (c *cluster) left(others ...string) *connector {
 		}
 	}
 	return nil
+}
+
+// Pushes go on while Redis is killed, comes back empty, and is wiped: each is
+// answered 000000 the first time, readiness tells of it, and everything
+// converges by itself, nothing sent twice.
+func TestPushesGoOnWithoutRedis(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
+	defer cancel()
+	redis := redisserver.Start(t)
+	c := newCluster(t, redis.URL, "r1", "r2")
+	buyers := []*buyer{c.buyer(0), c.buyer(1)}
+	for _, r := range c.replicas {
+		r.says("ready")
+	}
+	require.NoError(t, all(ctx, buyers, func(ctx context.Context, b *buyer) error { return b.bind(ctx) }))
+
+	now, killed, back, wiped := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
+	close(now)
+	// Each part begins before Redis is touched, and goes on meanwhile.
+	wait := c.editing(ctx, buyers, 2, now, killed, back, wiped)
+	redis.Kill()
+	for _, r := range c.replicas {
+		r.says("degraded")
+	}
+	close(killed)
+	redis.Restart()
+	for _, r := range c.replicas {
+		r.says("ready")
+	}
+	sent := c.sending("r1")
+	close(back)
+	<-sent
+	client := goredis.NewClient(&goredis.Options{Network: "unix", Addr: redis.Socket})
+	require.NoError(t, client.FlushAll(ctx).Err())
+	require.NoError(t, client.Close())
+	close(wiped)
+	require.NoError(t, wait())
+
+	require.Empty(t, refusals(buyers), "a push was not accepted")
+	for _, r := range c.replicas {
+		c.agree(r, buyers)
+	}
+	c.sentOnce()
 }

@@ -248,17 +248,17 @@ func content(attributes map[string]any) string {
 }
 
 // repeats are the writes that told the target what it had been told last, by
-// slot.
-func (s *spy) repeats() map[slotName]int {
+// slot: who had told it.
+func (s *spy) repeats() map[slotName][]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	last := make(map[string]string)
-	again := make(map[slotName]int)
+	last := make(map[string]write)
+	again := make(map[slotName][]string)
 	for _, w := range s.writes {
-		if before, ok := last[w.object]; ok && before == w.content {
-			again[w.slot]++
+		if before, ok := last[w.object]; ok && before.content == w.content {
+			again[w.slot] = append(again[w.slot], before.from)
 		}
-		last[w.object] = w.content
+		last[w.object] = w
 	}
 	return again
 }
