@@ -28,7 +28,11 @@ import (
 	usersync "github.com/openkoo/connector/userSync"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// go-redis looks for a server that is away once a second, and only then
+	// finds out that it was closed.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}
 
 // patience bounds every wait of a test.
 const patience = 30 * time.Second
