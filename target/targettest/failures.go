@@ -224,10 +224,11 @@ func classLaws() map[string]func(*law) {
 	for name, want := range expectations {
 		classes[name] = func(l *law) {
 			operations := l.operations()
-			l.wire().Always(want.fault(l))
 			if want.impatient {
-				l.connector = l.connectWith(l.proxy.URL, l.Secret, impatience)
+				l.connector = l.connectWith(l.wire().URL, l.Secret, impatience)
+				l.capabilities() // is let in before the fault
 			}
+			l.wire().Always(want.fault(l))
 			for operation, err := range attempt(l.ctx, operations) {
 				e := l.fails(err, want.class)
 				require.Equal(l, want.unknown, e.UnknownOutcome, operation)
