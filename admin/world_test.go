@@ -71,7 +71,7 @@ type world struct {
 	fanout  *fanout.Fanout
 	router  *gin.Engine
 	scim    *scimserver.Server
-	refuse  atomic.Int32 // the status the SCIM server answers changes with, 0: none
+	refuse  atomic.Int32  // the status the SCIM server answers changes with, 0: none
 	refused chan struct{} // one for each request refused, as far as there is room
 	log     *safeBuffer
 	public  []byte
