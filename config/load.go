@@ -97,7 +97,7 @@ func flatten(err error) []error {
 		}
 		return all
 	}
-	if wrapped, ok := err.(interface{ Unwrap() error }); ok { 
+	if wrapped, ok := err.(interface{ Unwrap() error }); ok {
 		if inner := wrapped.Unwrap(); inner != nil {
 			if _, named := err.(*mapstructure.DecodeError); !named {
 				return flatten(inner)
