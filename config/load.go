@@ -99,7 +99,7 @@ func flatten(err error) []error {
 	}
 	if wrapped, ok := err.(interface{ Unwrap() error }); ok {
 		if inner := wrapped.Unwrap(); inner != nil {
-			if _, named := err.(*mapstructure.DecodeError); !named {
+			if _, leaf := err.(*mapstructure.DecodeError); !leaf { //nolint:errorlint // only a leaf itself ends the descent
 				return flatten(inner)
 			}
 		}

@@ -70,7 +70,7 @@ func documents(t *testing.T) []string {
 func TestTheDocumentationRuns(t *testing.T) {
 	t.Parallel()
 	var used sync.Map
-	t.Run("documents", func(t *testing.T) {
+	t.Run("documents", func(t *testing.T) { //nolint:tparallel // ends when its subtests have
 		for _, path := range documents(t) {
 			text, err := os.ReadFile(path)
 			require.NoError(t, err)
@@ -117,16 +117,16 @@ func newSession(t *testing.T) *session {
 	require.NoError(t, err)
 	target := httptest.NewServer(server)
 	t.Cleanup(target.Close)
-	port, scimPort := freePort(t), target.Listener.Addr().(*net.TCPAddr).Port
+	port, scimPort := freePort(t), portOf(t, target.Listener)
 
 	s := &session{T: t, dir: t.TempDir()}
-	s.rename = strings.NewReplacer("go run ./cmd/orgsync", "orgsync", ":8080", fmt.Sprintf(":%d", port), ":8643", fmt.Sprintf(":%d", scimPort))
-	s.restore = strings.NewReplacer(fmt.Sprintf(":%d", port), ":8080", fmt.Sprintf(":%d", scimPort), ":8643")
+	s.rename = strings.NewReplacer("go run ./cmd/orgsync", "orgsync", ":8080", ":"+port, ":8643", ":"+scimPort)
+	s.restore = strings.NewReplacer(":"+port, ":8080", ":"+scimPort, ":8643")
 	shell := exec.Command("bash", "--norc", "--noprofile")
 	shell.Dir = s.dir
 	shell.Env = []string{
 		"PATH=" + filepath.Dir(path) + ":" + os.Getenv("PATH"), "HOME=" + s.dir, "TMPDIR=" + s.dir, "LANG=C.UTF-8",
-		fmt.Sprintf("ORGSYNC_LISTEN=:%d", port),
+		"ORGSYNC_LISTEN=:" + port,
 	}
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	in, err := shell.StdinPipe()
@@ -142,12 +142,19 @@ func newSession(t *testing.T) *session {
 	return s
 }
 
-func freePort(t *testing.T) int {
+func freePort(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", ":0")
 	require.NoError(t, err)
 	defer func() { _ = listener.Close() }()
-	return listener.Addr().(*net.TCPAddr).Port
+	return portOf(t, listener)
+}
+
+func portOf(t *testing.T, listener net.Listener) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	require.NoError(t, err)
+	return port
 }
 
 const mark = "\x01end of command "
