@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"path/filepath"
 	"strings"
@@ -192,18 +193,21 @@ func TestAServerIsStoppedWithRequestsUnderWay(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	body, writer := io.Pipe()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.base+"/saasproduce/produceAPI/v2/allOrgSync", body)
+	reading := make(chan struct{})
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got100Continue: func() { close(reading) }})
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.base+"/saasproduce/produceAPI/v2/allOrgSync", body)
 	require.NoError(t, err)
+	request.Header.Set("Expect", "100-continue") // the server asks for the body when it begins to read it
 	answered := make(chan error, 1)
 	go func() {
-		response, err := http.DefaultClient.Do(request)
+		patient := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, ExpectContinueTimeout: time.Minute}}
+		response, err := patient.Do(request)
 		if err == nil {
 			err = response.Body.Close()
 		}
 		answered <- err
 	}()
-	_, err = writer.Write([]byte("{")) // the server is reading
-	require.NoError(t, err)
+	<-reading
 	stopped := make(chan struct{})
 	go func() { s.stop(); close(stopped) }()
 	s.awaitRefused(t)
