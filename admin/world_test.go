@@ -42,12 +42,6 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// How long the fan-out is waited for where nothing signals, and how often.
-const (
-	waitLong = 30 * time.Second
-	tick     = 10 * time.Millisecond
-)
-
 const (
 	token       = "the-admin-token"
 	scimToken   = "the-scim-token"
@@ -77,7 +71,8 @@ type world struct {
 	fanout  *fanout.Fanout
 	router  *gin.Engine
 	scim    *scimserver.Server
-	refuse  atomic.Int32 // the status the SCIM server answers changes with, 0: none
+	refuse  atomic.Int32  // the status the SCIM server answers changes with, 0: none
+	refused chan struct{} // one for each request refused, as far as there is room
 	log     *safeBuffer
 	public  []byte
 	clock   time.Time
@@ -118,7 +113,7 @@ func (b *safeBuffer) String() string {
 
 func newWorld(t *testing.T, edit ...func(*admin.Options)) *world {
 	t.Helper()
-	w := &world{T: t, log: &safeBuffer{}, clock: time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)}
+	w := &world{T: t, log: &safeBuffer{}, refused: make(chan struct{}, 2), clock: time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)}
 	logger := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	store, err := embedded.Open(t.Context(), t.TempDir(), embedded.Options{Logger: logger})
 	require.NoError(t, err)
@@ -159,16 +154,20 @@ func (w *world) now() time.Time { return w.clock }
 // startSCIM makes a SCIM server and a fan-out with it as the target "corp".
 func (w *world) startSCIM(logger *slog.Logger, registry prometheus.Registerer) {
 	var err error
-	w.scim, err = scimserver.New(scimserver.Options{Token: scimToken, Before: func(rw http.ResponseWriter, r *http.Request) bool {
+	w.scim, err = scimserver.New(scimserver.Options{Token: scimToken})
+	require.NoError(w, err)
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		status := int(w.refuse.Load())
 		if status == 0 || (r.Method == http.MethodGet && status < 500) {
-			return true
+			w.scim.ServeHTTP(rw, r)
+			return
 		}
 		rw.WriteHeader(status)
-		return false
-	}})
-	require.NoError(w, err)
-	server := httptest.NewServer(w.scim)
+		select {
+		case w.refused <- struct{}{}:
+		default:
+		}
+	}))
 	w.Cleanup(server.Close)
 	connector, err := scim.New(scim.Config{URL: server.URL, BearerToken: scimToken, ShortRetries: -1})
 	require.NoError(w, err)
@@ -176,7 +175,7 @@ func (w *world) startSCIM(logger *slog.Logger, registry prometheus.Registerer) {
 	w.fanout, err = fanout.New(w.store, []fanout.Target{{
 		Name: "corp", Type: "scim", Connector: connector,
 		Match: func(scope directory.Scope) bool { return scope.Dataset == directory.Prod },
-	}}, fanout.Options{Logger: logger, Registerer: registry})
+	}}, fanout.Options{Logger: logger, Registerer: registry, BackoffBase: time.Millisecond})
 	require.NoError(w, err)
 }
 
@@ -249,7 +248,7 @@ func user(name, org string) directory.UserItem {
 // bind pushes a small enterprise: tenant, application, departments, users.
 func (w *world) bind(scope directory.Scope, departments int) (full string) {
 	w.Helper()
-	w.push(scope, directory.FlagAdd, &directory.TenantPush{OrderID: "o", Code: "acme", Name: "企业", DomainName: "acme.example.com"})
+	w.push(scope, directory.FlagAdd, &directory.TenantPush{OrderID: "o", Code: scope.TenantID, Name: "企业", DomainName: "acme.example.com"})
 	sealed, err := secrets.EncryptFor(w.public, []byte(clientWords))
 	require.NoError(w, err)
 	w.push(scope, directory.FlagAdd, &directory.ApplicationPush{AppID: "app-1", ClientID: "c-1", ClientSecret: sealed})

@@ -143,8 +143,8 @@ guard: {maxPercent: 200, maxDeletez: 1}
 retention: {interval: -1s, journal: -1h}
 log: {level: loud}
 targets:
-  - {name: "a b", type: ldap, tipe: x, onRevoke: burn, concurrency: -1, auth: {type: bearer}}
-  - {name: t2, type: scim, url: http://x, timeout: -1s, auth: {type: none, token: secret-of-t2}}
+  - {name: "a b", type: soap, tipe: x, onRevoke: burn, concurrency: -1, auth: {type: bearer}}
+  - {name: t2, type: scim, url: http://x, auth: {type: none, token: secret-of-t2}}
   - {name: t2, type: scim, url: http://x, testData: maybe}
 `)
 	_, err := Load(file, []string{"ORGSYNC_ADMIN_TOKEN=short", "ORGSYNC_LISTN=:1", "ORGSYNC_ENCRYPTION_KEY=bm90IDMyIGJ5dGVz", "ORGSYNC_MAX_BODY_FILE=/x"}, nil)
@@ -161,12 +161,11 @@ targets:
 		"retention.journal: less than 0",
 		`log.level: "loud": want debug, info, warn, error`,
 		`targets[0].name: "a b": want letters, digits, dots, dashes and underscores`,
-		`targets[0].type: "ldap": want scim`,
+		`targets[0].type: "soap": want scim, webhook, ldap, keycloak`,
 		"targets[0].tipe: no such setting; did you mean type?",
 		`targets[0].onRevoke: "burn": want deactivate, delete, keep`,
 		"targets[0].concurrency: less than 0",
 		"targets[0].auth.token: missing; give token or tokenFile",
-		"targets[1].timeout: less than 0",
 		`targets[1].auth.type: "none", and credentials are given; want bearer or basic`,
 		`targets[2].name: "t2" is taken`,
 		"targets[2].testData: want true or false",
@@ -176,7 +175,7 @@ targets:
 	} {
 		require.Contains(t, faults(err), want)
 	}
-	require.Len(t, faults(err), 23, "one line a fault:\n%v", err)
+	require.Len(t, faults(err), 22, "one line a fault:\n%v", err)
 	require.NotContains(t, err.Error(), "secret-of-t2")
 }
 

@@ -241,6 +241,10 @@ func TestDepartmentsWaitForTheirParent(t *testing.T) {
 			before: pushes{department(1, "b", "a")}, push: fullOf(2, item("a", ""), item("b", "a")), drawn: "a b<a",
 			told: "create a; attach b (" + fmt.Sprintf(found, "a") + ")",
 		},
+		"a full push that restores the parent": {
+			before: pushes{fullOf(1, item("a", ""), item("b", "a")), remove(2, "a")}, push: fullOf(3, item("a", ""), item("b", "a")), drawn: "a b<a",
+			told: "restore a (was deleted); attach b (" + fmt.Sprintf(found, "a") + ")",
+		},
 		"a full push that leaves a parent out lets its children wait": {
 			before: pushes{fullOf(1, item("a", ""), item("b", "a"), item("c", "a"))}, push: fullOf(2, item("b", "a"), item("c", "a")),
 			drawn: "-a b?a c?a",
@@ -310,7 +314,20 @@ func TestCyclesOfDifferentPushes(t *testing.T) {
 		loop = "its parent %s hangs under it; the other word is newer"
 	)
 	long := pushes{full(1, "a", "b", "c", "d"), department(9, "a", "b"), fullOf(5, item("a", ""), item("b", "c"), item("c", "a"), item("d", ""))}
+	// What a full push leaves as it is it has told all the same.
+	old := pushes{
+		full(1, "a", "b", "c", "d"), department(2, "d", "a"), department(3, "c", "d"), department(9, "a", "b"),
+		fullOf(5, item("a", ""), item("b", "c"), item("c", "d"), item("d", "a"), item("e", "")),
+	}
+	w := scene{before: old[:4], push: old[4], drawn: "a<b b?c c<d d<a e", told: "stale a (" + gone + "); move b (moved from the root); create e"}.play(t, unguarded)
+	approved, err := directory.ApproveHold(t.Context(), directory.Hold{SourceTime: 5, Codes: []string{"e"}}, w)
+	require.NoError(t, err)
+	require.Equal(t, "delete e (approved)", told(approved), "the same one waits")
 	play(t, map[string]scene{
+		"what a full push leaves unchanged is as old as the push": {
+			before: old, push: department(10, "b", "c"), drawn: "a<b b<c c?d d<a e",
+			told: "attach b (" + fmt.Sprintf(found, "c") + "); detach c (" + fmt.Sprintf(loop, "d") + ")",
+		},
 		"the list gives way to what is newer": {
 			before: knot[:2], push: knot[2], drawn: "a<b b?a c", told: "stale a (" + gone + "); move b (moved from the root)",
 		},

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
-	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,8 +25,13 @@ const (
 	// settleBatch bounds the outcomes held back before they are written: what
 	// a crash at the worst moment makes the connector look up again.
 	settleBatch = 256
-	// scopesAtOnce bounds the tenants a target is sent at once.
+	// scopesAtOnce bounds the tenants a target is sent at once, by one replica.
 	scopesAtOnce = 8
+	// scopesAhead bounds the tenants for which a round is asked and not over.
+	scopesAhead = 2 * scopesAtOnce
+	// askAgain is when a round that was asked for and not heard of is asked for
+	// again: its replica may have died, or the queue been lost.
+	askAgain = 5 * time.Second
 	// leaseFor is how long a replica that died keeps a tenant from the others.
 	leaseFor = 30 * time.Second
 	// busyRetry is how long to wait for a tenant another replica delivers.
@@ -40,27 +45,36 @@ const (
 	maxRetryAfter = 24 * time.Hour
 )
 
-// runner keeps one target up to date. Its loop relays changes and starts a
-// round for each scope that is due; rounds run beside it and each other.
+// runner keeps one target up to date. Its loop relays changes and asks for a
+// round of each scope that is due. Rounds run beside it and each other, here
+// or on another replica.
 type runner struct {
 	Target
 	store   Store
+	shared  Coordination
 	options Options
 	logger  *slog.Logger
 	metrics *metrics
 	gate    *gate
+	meter   meter
 	owner   string // of the leases
 
 	// requests bounds the requests under way at once, over all scopes.
 	requests chan struct{}
 	// ended tells the loop which rounds are over.
 	ended chan roundEnd
+	// serving waits for the rounds of this replica.
+	serving sync.WaitGroup
+	// capabilities are read before the first delivery.
+	capabilities atomic.Pointer[target.Capabilities]
+
+	mu      sync.Mutex
+	running map[directory.Scope]struct{} // rounds of this replica
 
 	// The loop's own.
-	capabilities *target.Capabilities // read before the first delivery
-	active       map[directory.Scope]struct{}
-	latest       directory.Scope               // the scope started last
-	busy         map[directory.Scope]time.Time // delivered by another replica; ask again then
+	latest directory.Scope               // the scope asked for last
+	asked  map[directory.Scope]time.Time // for a round; ask again then
+	busy   map[directory.Scope]time.Time // delivered by another replica; ask again then
 }
 
 // roundEnd is the end of a scope's round; the error is the store's.
@@ -70,65 +84,71 @@ type roundEnd struct {
 }
 
 func newRunner(store Store, t Target, options Options, m *metrics) *runner {
-	return &runner{
+	r := &runner{
 		Target:   t,
 		store:    store,
+		shared:   options.Coordination,
 		options:  options,
 		logger:   options.Logger.With("target", t.Name),
 		metrics:  m,
 		gate:     newGate(t, options.Now, m),
-		requests: make(chan struct{}, t.Concurrency),
 		owner:    uuid.NewString(),
+		requests: make(chan struct{}, t.Concurrency),
 		ended:    make(chan roundEnd, scopesAtOnce),
-		active:   make(map[directory.Scope]struct{}, scopesAtOnce),
+		running:  make(map[directory.Scope]struct{}, scopesAtOnce),
+		asked:    make(map[directory.Scope]time.Time, scopesAhead),
 		busy:     make(map[directory.Scope]time.Time),
 	}
+	r.gate.trip = r.trip
+	return r
 }
 
 // run relays and delivers until ctx ends, and then waits for its rounds.
 func (r *runner) run(ctx context.Context) error {
+	defer r.serving.Wait()
+	woken, stop := r.shared.Subscribe(r.topic())
+	defer stop()
 	for ctx.Err() == nil {
 		// Taken before reading, so that a change in between is not missed.
 		changed := r.store.Changed()
-		wait, err := r.step(ctx)
+		more, until, err := r.step(ctx)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
 			r.rest(ctx, err)
-		case wait != again:
-			r.sleep(ctx, changed, wait)
+		case !more:
+			if r.options.resting != nil {
+				r.options.resting(r.Name, pause{len(r.asked), changed, until})
+			}
+			r.sleep(ctx, changed, woken, until)
 		}
-	}
-	for len(r.active) > 0 {
-		_ = r.collect(<-r.ended)
 	}
 	return nil
 }
-
-// again and forever are waits of step: none, and until something happens.
-const (
-	again   time.Duration = -1
-	forever time.Duration = 0
-)
 
 // rest waits a little after the store failed.
 func (r *runner) rest(ctx context.Context, err error) {
 	r.logger.Error("fan-out cannot use the store; trying again", "error", err)
 	select {
 	case <-ctx.Done():
-	case <-r.options.After(storeRetry):
+	case <-r.options.At(r.options.Now().Add(storeRetry)):
 	}
 }
 
-// sleep waits for a change, the gate, a round's end, the time, or the end.
-func (r *runner) sleep(ctx context.Context, changed <-chan struct{}, wait time.Duration) {
+// sleep waits for a change here or told of by another replica, the gate, a
+// round's end, a time (zero: none), or the end.
+func (r *runner) sleep(ctx context.Context, changed, woken <-chan struct{}, until time.Time) {
+	if r.options.Poll > 0 {
+		until = earliest(until, r.options.Now().Add(r.options.Poll))
+	}
 	var timer <-chan time.Time
-	if wait != forever {
-		timer = r.options.After(wait)
+	if !until.IsZero() {
+		timer = r.options.At(until)
 	}
 	select {
 	case <-ctx.Done():
 	case <-changed:
+	case <-woken:
 	case <-r.gate.changed:
 	case end := <-r.ended:
 		if err := r.collect(end); err != nil && ctx.Err() == nil {
@@ -141,7 +161,7 @@ func (r *runner) sleep(ctx context.Context, changed <-chan struct{}, wait time.D
 // collect takes note of a round's end and returns the store's error, if any.
 // That another replica has the scope is none.
 func (r *runner) collect(end roundEnd) error {
-	delete(r.active, end.scope)
+	delete(r.asked, end.scope)
 	if errors.Is(end.err, storage.ErrBusy) || errors.Is(end.err, storage.ErrLeaseLost) {
 		r.busy[end.scope] = r.options.Now().Add(busyRetry)
 		return nil
@@ -149,60 +169,33 @@ func (r *runner) collect(end roundEnd) error {
 	return end.err
 }
 
-// step does what can be done now and returns how long to wait for more.
-func (r *runner) step(ctx context.Context) (time.Duration, error) {
-	open, probe, wait := r.gate.open()
-	if probe || (open && r.capabilities == nil) {
+// step does what can be done now. It reports whether there is more at once,
+// and if not, when there is (zero: when something happens).
+func (r *runner) step(ctx context.Context) (more bool, until time.Time, err error) {
+	open, probe, until, err := r.mayGo(ctx)
+	if err != nil {
+		return false, time.Time{}, err
+	}
+	if probe || (open && r.capabilities.Load() == nil) {
 		if !r.probe(ctx) {
-			return again, nil // the gate says how long
+			return true, time.Time{}, nil // the gate says how long
 		}
 		open = true
 	}
 	if !open {
 		// Changes wait in the feed; nothing is lost by not relaying them.
-		return wait, nil
+		return false, until, nil
 	}
 	read, _, err := r.store.Relay(ctx, r.Name, r.relayOptions(), relayBatch)
 	if err != nil {
-		return 0, err
+		return false, time.Time{}, err
 	}
-	now := r.options.Now()
-	due, next, err := r.store.DueScopes(ctx, r.Name, now)
+	due, next, err := r.store.DueScopes(ctx, r.Name, r.options.Now())
 	if err != nil {
-		return 0, err
+		return false, time.Time{}, err
 	}
-	maps.DeleteFunc(r.busy, func(_ directory.Scope, until time.Time) bool { return !now.Before(until) })
-	r.start(ctx, due)
-	switch {
-	case read > 0:
-		return again, nil
-	case len(r.busy) > 0:
-		return busyRetry, nil
-	case next.IsZero():
-		return forever, nil
-	default:
-		return max(next.Sub(now), time.Millisecond), nil
-	}
-}
-
-// start begins a round for each due scope that has none, as many as may run at
-// once, going on after the scope that was started last.
-func (r *runner) start(ctx context.Context, due []directory.Scope) {
-	from := max(0, slices.IndexFunc(due, func(s directory.Scope) bool { return s.String() > r.latest.String() }))
-	for i := range due {
-		scope := due[(from+i)%len(due)]
-		if len(r.active) == scopesAtOnce {
-			return
-		}
-		_, running := r.active[scope]
-		if _, busy := r.busy[scope]; running || busy {
-			continue
-		}
-		r.active[scope] = struct{}{}
-		r.latest = scope
-		capabilities := *r.capabilities
-		go func() { r.ended <- roundEnd{scope, r.round(ctx, scope, capabilities)} }()
-	}
+	next, err = r.ask(ctx, due, next)
+	return read > 0, next, err
 }
 
 // probe asks the target what it can do; a failure closes the gate.
@@ -214,15 +207,12 @@ func (r *runner) probe(ctx context.Context) bool {
 		}
 		return false
 	}
-	r.capabilities = &capabilities
-	r.gate.up()
+	first := r.capabilities.Swap(&capabilities) == nil
+	r.openGate(ctx)
+	if first {
+		r.serving.Go(func() { r.serve(ctx) })
+	}
 	return true
-}
-
-// closeGate takes the target out of service until a probe succeeds.
-func (r *runner) closeGate(err error) {
-	r.logger.Warn("target is down; its changes wait until a probe succeeds", "error", err)
-	r.gate.down(err, min(retryAfter(err), maxRetryAfter), r.options.backoff)
 }
 
 // errStopped ends a round early: the gate closed.
@@ -230,8 +220,17 @@ var errStopped = errors.New("target is not to be sent to now")
 
 // relayOptions follow from what the target can do.
 func (r *runner) relayOptions() storage.RelayOptions {
+	capabilities := r.capabilities.Load()
 	return storage.RelayOptions{
 		Match:      r.Match,
-		Placements: r.capabilities.ParentByMembership && r.capabilities.Memberships,
+		Placements: capabilities.ParentByMembership && capabilities.Memberships,
 	}
+}
+
+// earliest is the earlier of two times, of which zero is never.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
 }

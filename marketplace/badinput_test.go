@@ -178,6 +178,11 @@ func wrongs(f field) (all []wrong) {
 			wrong{"as true", set(true), "want a string"},
 			wrong{"overlong", set(strings.Repeat("汉", f.most+1)), fmt.Sprintf("longer than %d", f.most)},
 			wrong{"with a NUL", set("a\x00b"), ""})
+		if f.most == len("20220413093539534") {
+			for _, text := range []string{"2022041309353953", "20221313093539534", "20220230093539534", "20220413250000000", "20220413T93539534", "2022-04-13 09:35"} {
+				all = append(all, wrong{"as " + text, set(text), ""})
+			}
+		}
 		return all
 	}
 	all = append(all, wrong{"as an object", set(object{"a": 1}), "want "}, wrong{"as a fraction", set(1.5), "want "})
@@ -185,7 +190,7 @@ func wrongs(f field) (all []wrong) {
 	case "flag", "testFlag", "employeeType":
 		all = append(all, wrong{"as true", set(true), "want an integer"}, wrong{"unknown", set(7), "7 is unknown"},
 			wrong{"negative", set("-1"), "-1 is unknown"}, wrong{"beyond any integer", set("99999999999999999999"), "want an integer"},
-			wrong{"as a word", set("one"), "want an integer"}, wrong{"as a list", set([]int{1}), "want an integer"})
+			wrong{"as a word", set("one"), "want an integer"}, wrong{"with a plus", set("+1"), "want an integer"}, wrong{"as a list", set([]int{1}), "want an integer"})
 	case "enable":
 		all = append(all, wrong{"as a number", set(1), `want "true" or "false"`}, wrong{"as a word", set("yes"), `want "true" or "false"`})
 	default:
@@ -252,6 +257,7 @@ func wrongTrees(valid map[directory.PushKind]object) (cases []badInput) {
 	full("null in the list", []any{nil}, "orgInfoList[0]: want an object")
 	full("relaxed, with a value without quotes", `[{orgCode:10000, orgName:产品部}]`, "orgInfoList: malformed list")
 	full("relaxed, with a name that is none", `[{org-code:"1", orgName:"产品部"}]`, "orgInfoList: malformed list")
+	full("relaxed, with too many members", `[{orgCode:"1",orgName:"n"`+strings.Repeat(`,a:1`, 100)+`}]`, "more than 100 members")
 	full("in a string, of a wrong type", `[{orgCode:"1", orgName:5}]`, "orgInfoList[0].orgName: want a string")
 
 	single := func(name string, body object, says string) {

@@ -245,6 +245,30 @@ func TestOwnFailureIsNotRemembered(t *testing.T) {
 	h.requireCounted(t, directory.SingleOrgSync, map[string]int{"000000": 1, "000005": 1})
 }
 
+// More calls than can be remembered are sent away, and may come again when
+// there is room.
+func TestFullNonceMemorySendsAway(t *testing.T) {
+	t.Parallel()
+	var received atomic.Int32
+	h := newHouse(t, func(marketplace.Receiver) marketplace.Receiver {
+		return receiver(func(context.Context, *directory.Push) (directory.Result, error) {
+			received.Add(1)
+			return directory.ResultApplied, nil
+		})
+	})
+	request := h.single(t)
+	for i := range maxNonces {
+		request.nonce = fmt.Sprint(i)
+		require.Equal(t, "000000", h.do(t, request.sign(t)).ResultCode)
+	}
+	request.nonce = "one too many"
+	require.Equal(t, "000005", h.do(t, request.sign(t)).ResultCode)
+	require.EqualValues(t, maxNonces, received.Load())
+	h.clock.advance(3 * time.Minute)
+	request.timestamp = fmt.Sprint(h.clock.now().UnixMilli())
+	require.Equal(t, "000000", h.do(t, request.sign(t)).ResultCode)
+}
+
 func TestPanicIsAnsweredAndForgotten(t *testing.T) {
 	t.Parallel()
 	blow := true
@@ -387,6 +411,22 @@ func TestRefusalIsHeardOverTheWire(t *testing.T) {
 			require.Contains(t, got.ResultMsg, c.says)
 			require.Empty(t, h.stored(t))
 		})
+	}
+}
+
+// A caller cut off while it still sends would never read the answer, so even
+// what is refused for its headers is read to its end, or to the limit.
+func TestRefusedBodyIsReadToItsEnd(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, nil)
+	for size, left := range map[int]int{maxBody: 0, 2 * maxBody: maxBody - 1} {
+		body := bytes.NewReader(make([]byte, size))
+		request := h.single(t).request(t.Context(), "") // not signed
+		request.Body, request.ContentLength = io.NopCloser(body), int64(size)
+		recorder := httptest.NewRecorder()
+		h.router.ServeHTTP(recorder, request)
+		require.Equal(t, "000001", readAnswer(t, recorder.Code, recorder.Body.Bytes()).ResultCode)
+		require.Equal(t, left, body.Len())
 	}
 }
 

@@ -49,6 +49,7 @@ const (
 	oldAccessKey = "ak-old-1b7e88f03d"
 	basePath     = "/saasproduce"
 	maxBody      = 256 << 10
+	maxNonces    = 2000
 )
 
 var houseBegins = time.Date(2022, 4, 13, 9, 35, 39, 534e6, directory.China)
@@ -89,7 +90,7 @@ func newHouse(t *testing.T, receiver func(marketplace.Receiver) marketplace.Rece
 	door, err := marketplace.NewDoor(marketplace.Options{
 		Keys: []string{accessKey, oldAccessKey}, BasePath: basePath, MaxBody: maxBody,
 		Now: h.clock.now, Logger: logger, Registerer: h.registry,
-	}, taker, local.NewNonces(0, h.clock.now))
+	}, taker, local.NewNonces(maxNonces, h.clock.now))
 	require.NoError(t, err)
 	h.router = gin.New()
 	door.Register(h.router)

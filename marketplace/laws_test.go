@@ -3,6 +3,7 @@ package marketplace
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -51,6 +52,27 @@ func TestCanonicalKnowsNoHandwriting(t *testing.T) {
 		second, err := Canonical(shuffled.body(&hand{t}))
 		require.NoError(t, err)
 		require.Equal(t, string(first), string(second))
+	})
+}
+
+// One member that comes twice is found in an object of any size.
+func TestCanonicalFindsEveryRepeat(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(2, maxMembers).Draw(t, "members")
+		object := &tree{kind: '{'}
+		for i := range n {
+			object.names = append(object.names, fmt.Sprint("m", i))
+			object.members = append(object.members, &tree{kind: '0', text: fmt.Sprint(i)})
+		}
+		i, j := rapid.IntRange(0, n-1).Draw(t, "one"), rapid.IntRange(0, n-1).Draw(t, "other")
+		object.names[i] = object.names[j]
+		body := (&tree{kind: '{', names: []string{"list"}, members: []*tree{{kind: '[', members: []*tree{object}}}}).body(nil)
+		canonical, err := Canonical(body)
+		require.NoError(t, err)
+		slow, err := slowCanonical(body)
+		require.NoError(t, err)
+		require.Equal(t, slow, string(canonical))
 	})
 }
 

@@ -1,5 +1,3 @@
-// Package coordinationtest holds every implementation of the coordination
-// ports to the same laws.
 package coordinationtest
 
 import (
@@ -37,6 +35,7 @@ func RunNonces(t *testing.T, open func(t *testing.T) NonceMemory) {
 		"another signature is refused":                      otherSignatureIsRefused,
 		"nonces are apart":                                  noncesAreApart,
 		"concurrent repeats serve once":                     concurrentRepeatsServeOnce,
+		"an answer comes back byte for byte":                bytesComeBackAsTheyWere,
 		"a failure is not remembered":                       failureIsNotRemembered,
 		"who waited for a failure is the first again":       waiterTakesOverFailure,
 		"an answer is forgotten after its time":             answerExpires,
@@ -151,6 +150,20 @@ func concurrentRepeatsServeOnce(t *testing.T, m *nonceLaw) {
 		require.NoError(t, <-errs)
 	}
 	require.EqualValues(t, 1, m.served.Load())
+}
+
+func bytesComeBackAsTheyWere(t *testing.T, m *nonceLaw) {
+	for nonce, body := range map[string]string{
+		"empty": "", "chinese": `{"resultCode": "000000", "resultMsg": "成功"}`, "binary": "\x00\xff\r\n", "{braces} and a space": "x",
+	} {
+		want := coordination.Answer{Code: "000002", Body: []byte(body)}
+		for range 2 {
+			got, err := m.once(t.Context(), nonce, "sign", m.TTL, func() (coordination.Answer, bool) { return want, true })
+			require.NoError(t, err)
+			require.Equal(t, want, got)
+		}
+	}
+	require.EqualValues(t, 4, m.served.Load())
 }
 
 func failureIsNotRemembered(t *testing.T, m *nonceLaw) {

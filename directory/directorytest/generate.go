@@ -69,7 +69,7 @@ func (e Enterprise) PushOf(t *rapid.T, kind directory.PushKind, at directory.Sou
 	flags := []directory.Flag{directory.FlagAdd, directory.FlagModify, directory.FlagModify, directory.FlagDelete}
 	switch kind {
 	case directory.TenantSync:
-		push.Payload = &directory.TenantPush{Name: pick(t, "name", 2), DomainName: pick(t, "domain", 2)}
+		push.Payload = &directory.TenantPush{Code: "acme", Name: pick(t, "name", 2), DomainName: pick(t, "domain", 2)}
 	case directory.ApplicationSync:
 		push.Payload = &directory.ApplicationPush{
 			AppID: pick(t, "app", e.Applications), ClientID: pick(t, "client", 2),

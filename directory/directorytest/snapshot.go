@@ -100,6 +100,7 @@ func (s *Snapshot) Check(t require.TestingT) {
 	for name, u := range s.Users {
 		recount.Users += one(!u.Deleted)
 		if u.Deleted {
+			require.False(t, u.Granted(), "%s is deleted and granted", name)
 			require.Equal(t, directory.User{UserName: name, Grants: u.Grants, DeletedAt: u.DeletedAt, Meta: u.Meta}, u)
 		}
 	}

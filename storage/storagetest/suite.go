@@ -41,6 +41,10 @@ func Run(t *testing.T, factory Factory) {
 		t.Parallel()
 		counterLaw(t, factory)
 	})
+	t.Run("meaning", func(t *testing.T) {
+		t.Parallel()
+		meaningLaw(t, factory)
+	})
 }
 
 // clock is a time that only moves when told to.

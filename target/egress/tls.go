@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 )
 
@@ -43,10 +44,10 @@ func Explain(err error) string {
 		return "is not to be dialled"
 	case errors.As(err, &certificate):
 		return "its certificate does not verify; set caFile if its authority is private"
-	case errors.As(err, &record), errors.As(err, &alert):
-		return "does not speak TLS with us; check the URL's scheme and port"
+	case errors.As(err, &record), errors.As(err, &alert), errors.Is(err, http.ErrSchemeMismatch):
+		return "does not speak TLS as we do; check the target's url"
 	case errors.As(err, &dns):
-		return "its name does not resolve; check the URL"
+		return "its name does not resolve; check the target's url"
 	default:
 		return "cannot be reached"
 	}

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -39,15 +40,16 @@ type Options struct {
 	// ShortRetries within one attempt, default 2, less than 0 for none. Only
 	// what may happen twice is retried: never a POST.
 	ShortRetries int
-	// Words finds the target's own words in the body of a failure; nil takes
-	// its beginning.
-	Words func(body []byte) string
+	// Words finds the target's own words in the body of a failure, and what
+	// kind of failure it calls it (the error's cause, nil for no word); nil
+	// takes the body's beginning.
+	Words func(body []byte) (detail string, kind error)
 }
 
 // Client sends requests to one target. It may be used from many goroutines.
 type Client struct {
 	retrying *retryablehttp.Client
-	words    func([]byte) string
+	words    func([]byte) (string, error)
 }
 
 // New makes a client; nothing is sent yet.
@@ -83,7 +85,7 @@ func New(options Options) (*Client, error) {
 	client.ErrorHandler = retryablehttp.PassthroughErrorHandler
 	words := options.Words
 	if words == nil {
-		words = func(body []byte) string { return string(body) }
+		words = func(body []byte) (string, error) { return string(body), nil }
 	}
 	return &Client{retrying: client, words: words}, nil
 }
@@ -142,19 +144,25 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
+
+	hide func(string) string
 }
 
-// Into decodes the answer's JSON. The request was carried out, so a target
-// whose answer is garbage has to be asked again what it has.
+// Into decodes the answer's JSON. The request may have been carried out, and
+// garbage in between may be gone the next time.
 func (a *Answer) Into(into any) error {
 	if err := json.Unmarshal(a.Body, into); err != nil {
 		return &target.Error{
-			Class: target.Permanent, Op: a.Op, Status: a.Status, UnknownOutcome: true,
-			Detail: "the answer is not the JSON that was asked for: " + snippet(string(a.Body)),
+			Class: target.Transient, Op: a.Op, Status: a.Status, UnknownOutcome: true,
+			Detail: "the answer is not the JSON that was asked for: " + snippet(a.hide(string(a.Body))),
 		}
 	}
 	return nil
 }
+
+// IsPage reports whether the answer is a page for people, such as a proxy's,
+// which says nothing about the request.
+func (a *Answer) IsPage() bool { return strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") }
 
 // Send sends a request and reads the answer. Whatever is no success, 2xx, is a
 // *target.Error.
@@ -176,15 +184,20 @@ func (c *Client) Send(ctx context.Context, r Request) (*Answer, error) {
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	failure := &target.Error{Op: r.Op, Status: response.StatusCode, UnknownOutcome: true}
 	switch {
-	case err != nil:
-		return nil, &target.Error{Class: target.Transient, Op: r.Op, Status: response.StatusCode, UnknownOutcome: true, Detail: "the answer broke off", Err: bare(err)}
-	case len(body) > maxAnswer:
-		return nil, &target.Error{Class: target.Permanent, Op: r.Op, Status: response.StatusCode, UnknownOutcome: true, Detail: "the answer is larger than 8 MiB"}
 	case response.StatusCode < 200 || response.StatusCode > 299:
-		return nil, statusError(r.Op, response, hide(c.words(body)), hide)
+		// Its status counts, however much of the rest came.
+		detail, kind := c.words(body)
+		return nil, statusError(r.Op, response, hide(detail), kind, hide)
+	case err != nil:
+		failure.Class, failure.Detail, failure.Err = target.Transient, "the answer broke off", bare(err)
+		return nil, failure
+	case len(body) > maxAnswer:
+		failure.Class, failure.Detail = target.Permanent, "the answer is larger than 8 MiB"
+		return nil, failure
 	}
-	return &Answer{Op: r.Op, Status: response.StatusCode, Header: response.Header, Body: body}, nil
+	return &Answer{Op: r.Op, Status: response.StatusCode, Header: response.Header, Body: body, hide: hide}, nil
 }
 
 // rawBody keeps an empty body nil: the library takes a typed nil for a body.

@@ -61,7 +61,7 @@ func TestEveryStatusHasItsClass(t *testing.T) {
 	for status, want := range map[int]target.Class{
 		301: target.Down, 302: target.Down, 307: target.Down, 308: target.Down, 304: target.Down,
 		400: target.Permanent, 405: target.Permanent, 413: target.Permanent, 422: target.Permanent,
-		401: target.Down, 403: target.Down, 404: target.Gone, 410: target.Gone, 409: target.Conflict,
+		401: target.Down, 407: target.Down, 403: target.Permanent, 412: target.Transient, 423: target.Transient, 425: target.Transient, 404: target.Gone, 410: target.Gone, 409: target.Conflict,
 		408: target.Transient, 429: target.RateLimited, 500: target.Transient, 501: target.Transient, 502: target.Transient, 503: target.Transient, 504: target.Transient,
 	} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
@@ -86,7 +86,8 @@ func TestRetryAfterIsSecondsOrADateAndBounded(t *testing.T) {
 	t.Parallel()
 	at := func(text string) time.Duration { return httpclient.RetryAfter(http.Header{"Retry-After": {text}}) }
 	require.Equal(t, 7*time.Second, at("7"))
-	require.Equal(t, 24*time.Hour, at("99999999"))
+	require.Equal(t, 7*24*time.Hour, at("99999999"))
+	require.Equal(t, 7*24*time.Hour, at("9223372036854775807"))
 	require.Zero(t, at("99999999999999999999"))
 	require.Zero(t, at("-1"))
 	require.Zero(t, at("soon"))
@@ -224,7 +225,7 @@ func TestATargetThatCannotBeReachedIsDown(t *testing.T) {
 		"nobody listens":        {closed, "cannot be reached"},
 		"no such name":          {"http://no-such-host.invalid", "does not resolve"},
 		"untrusted certificate": {untrusted.URL, "set caFile"},
-		"plain behind https":    {strings.Replace(plain, "http:", "https:", 1), "cannot be reached"},
+		"plain behind https":    {strings.Replace(plain, "http:", "https:", 1), "speak TLS"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -299,7 +300,7 @@ func TestGarbageIsNoAnswer(t *testing.T) {
 	answer, failure := send(t, open(t, httpclient.Options{}), http.MethodGet, url)
 	require.Nil(t, failure)
 	err := answer.Into(&struct{}{})
-	require.Equal(t, target.Permanent, target.ClassOf(err))
+	require.Equal(t, target.Transient, target.ClassOf(err))
 	require.ErrorContains(t, err, "<html>Sign in</html>")
 }
 

@@ -17,7 +17,7 @@ const (
 	// maxDetail bounds what is kept of a target's own words, in bytes.
 	maxDetail = 300
 	// maxRetryAfter bounds how long a target may ask to be left alone.
-	maxRetryAfter = 24 * time.Hour
+	maxRetryAfter = 7 * 24 * time.Hour
 	// minSecret is the shortest word worth hiding; hiding less would only
 	// garble the text.
 	minSecret = 4
@@ -43,13 +43,13 @@ func bare(err error) error {
 }
 
 // statusError classes an answer that is no success.
-func statusError(op string, response *http.Response, words string, hide func(string) string) error {
-	e := &target.Error{Op: op, Status: response.StatusCode, Detail: snippet(words)}
+func statusError(op string, response *http.Response, words string, kind error, hide func(string) string) error {
+	e := &target.Error{Op: op, Status: response.StatusCode, Detail: snippet(words), Err: kind}
 	switch code := response.StatusCode; {
-	case code == http.StatusUnauthorized || code == http.StatusForbidden:
+	case code == http.StatusUnauthorized || code == http.StatusProxyAuthRequired:
 		e.Class = target.Down
 		e.Detail = strings.TrimSpace("it does not let us in; check the target's auth. " + e.Detail)
-	case code >= 300 && code < 400:
+	case code < 400:
 		// Followed, it would lead credentials and personal data elsewhere.
 		e.Class = target.Down
 		e.Detail = "it redirects" + elsewhere(response, hide) + ", which is not followed; set the target's url to where it really is"
@@ -63,6 +63,8 @@ func statusError(op string, response *http.Response, words string, hide func(str
 		e.Class, e.RetryAfter = target.RateLimited, RetryAfter(response.Header)
 	case code == http.StatusRequestTimeout || code >= 500:
 		e.Class, e.UnknownOutcome = target.Transient, true
+	case code == http.StatusPreconditionFailed || code == http.StatusTooEarly || code == http.StatusLocked:
+		e.Class = target.Transient // it changed meanwhile, or is busy with the object
 	default:
 		e.Class = target.Permanent
 	}
@@ -78,12 +80,12 @@ func elsewhere(response *http.Response, hide func(string) string) string {
 	return " to " + hide(to.Scheme+"://"+to.Host)
 }
 
-// RetryAfter reads the header's seconds or date, at most a day; 0 if it has
+// RetryAfter reads the header's seconds or date, at most a week; 0 if it has
 // neither.
 func RetryAfter(header http.Header) time.Duration {
 	text := strings.TrimSpace(header.Get("Retry-After"))
-	if seconds, err := strconv.ParseInt(text, 10, 32); err == nil && seconds >= 0 {
-		return min(time.Duration(seconds)*time.Second, maxRetryAfter)
+	if seconds, err := strconv.ParseUint(text, 10, 63); err == nil {
+		return time.Duration(min(seconds, uint64(maxRetryAfter/time.Second))) * time.Second //nolint:gosec // bounded
 	}
 	if at, err := http.ParseTime(text); err == nil {
 		return min(max(time.Until(at), 0), maxRetryAfter)

@@ -3,6 +3,7 @@ package scim
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 
@@ -57,8 +58,11 @@ func (t *transport) do(ctx context.Context, c call) error {
 		request.Header.Set("Authorization", basic(t.config.UserName, t.config.Password))
 	}
 	answer, err := t.client.Send(ctx, request)
-	if err != nil || c.into == nil || len(answer.Body) == 0 {
+	if err != nil || (c.into == nil && !answer.IsPage()) {
 		return err
+	}
+	if c.into == nil {
+		c.into = &struct{}{} // a page of some proxy, not the server's answer
 	}
 	return answer.Into(c.into)
 }
@@ -69,14 +73,35 @@ func basic(userName, password string) string {
 	return request.Header.Get("Authorization")
 }
 
-// words is SCIM's detail (RFC 7644 §3.12), or the text itself.
-func words(body []byte) string {
+// scimType is the kind of a refusal (RFC 7644 §3.12).
+type scimType string
+
+func (s scimType) Error() string { return string(s) }
+
+// words are SCIM's detail and scimType (RFC 7644 §3.12), or the text itself.
+func words(body []byte) (string, error) {
 	var message struct {
 		ScimType string `json:"scimType"`
 		Detail   string `json:"detail"`
 	}
-	if err := json.Unmarshal(body, &message); err == nil && message.Detail != "" {
-		return strings.TrimSpace(message.ScimType + " " + message.Detail)
+	switch err := json.Unmarshal(body, &message); {
+	case err != nil || message.Detail+message.ScimType == "":
+		return string(body), nil
+	case message.ScimType == "":
+		return message.Detail, nil
+	default:
+		return message.Detail, scimType(message.ScimType[:min(len(message.ScimType), maxScimType)])
 	}
-	return string(body)
+}
+
+// maxScimType bounds what is kept of a server's scimType, in bytes; the RFC's
+// have 13 at most.
+const maxScimType = 32
+
+// statusOf is the HTTP status of a failure, 0 if there was no answer.
+func statusOf(err error) int {
+	if e, ok := errors.AsType[*target.Error](err); ok {
+		return e.Status
+	}
+	return 0
 }
