@@ -3,6 +3,7 @@ package fanout
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -29,6 +30,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// A check of the law of convergence starts a store and two servers; -rapid.checks
+	// asks for more.
+	if err := flag.Set("rapid.checks", "30"); err != nil {
+		panic(err)
+	}
 	// go-redis looks for a server that is away once a second, and only then
 	// finds out that it was closed.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
@@ -68,9 +74,8 @@ func (c *clock) wakeAt(at time.Time) <-chan time.Time {
 	return wake
 }
 
-// advance moves on, wakes those whose time has come, and tells whether there
-// were any.
-func (c *clock) advance(d time.Duration) (woken bool) {
+// advance moves on and wakes those whose time has come.
+func (c *clock) advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at = c.at.Add(d)
@@ -78,10 +83,8 @@ func (c *clock) advance(d time.Duration) (woken bool) {
 		if !at.After(c.at) {
 			wake <- c.at
 			delete(c.waiters, wake)
-			woken = true
 		}
 	}
-	return woken
 }
 
 // peer is a SCIM server in process, behind a proxy that fails on demand.
@@ -136,8 +139,8 @@ type bundle struct {
 
 // rest is the latest pause of a target's runner.
 type rest struct {
-	count, rounds int
-	changed       <-chan struct{}
+	count int
+	pause
 }
 
 func newBundle(t testing.TB, targets ...Target) *bundle {
@@ -163,6 +166,9 @@ func (b *bundle) start() *bundle {
 		resting: b.noteRest,
 	})
 	require.NoError(b, err)
+	b.mu.Lock()
+	clear(b.rests)
+	b.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- f.Run(ctx) }()
@@ -175,10 +181,10 @@ func (b *bundle) start() *bundle {
 	return b
 }
 
-func (b *bundle) noteRest(name string, rounds int, changed <-chan struct{}) {
+func (b *bundle) noteRest(name string, p pause) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.rests[name] = rest{b.rests[name].count + 1, rounds, changed}
+	b.rests[name] = rest{b.rests[name].count + 1, p}
 	close(b.moved)
 	b.moved = make(chan struct{})
 }
@@ -223,10 +229,14 @@ func (b *bundle) settled() {
 func (b *bundle) advance(d time.Duration) {
 	b.Helper()
 	require.Len(b, b.targets, 1)
+	b.settled()
 	name := b.targets[0].Name
-	count := b.count(name)
-	if b.clock.advance(d) {
-		b.settledSince(name, count)
+	b.mu.Lock()
+	latest := b.rests[name]
+	b.mu.Unlock()
+	b.clock.advance(d)
+	if !latest.until.IsZero() && !latest.until.After(b.clock.now()) {
+		b.settledSince(name, latest.count)
 	}
 }
 

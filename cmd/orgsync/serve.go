@@ -43,6 +43,9 @@ lists them.`,
 			}
 			logger := newLogger(cmd.ErrOrStderr(), c.Log)
 			a, err := newApp(cmd.Context(), c, logger)
+			if cmd.Context().Err() != nil && err != nil {
+				return nil // stopped while starting
+			}
 			if err != nil {
 				return err
 			}
@@ -69,7 +72,7 @@ func greet(w io.Writer, c *config.Config, addr net.Addr, made []string) {
 		fmt.Fprintln(w, "No targets are configured: the directory is kept and served, and goes nowhere else.")
 	}
 	for _, t := range c.Targets {
-		fmt.Fprintf(w, "Target              %s (%s) %s\n", t.Name, t.Type, t.URL)
+		fmt.Fprintf(w, "Target              %s (%s) %s\n", t.Name, t.Type, whereabouts(&t))
 	}
 }
 
