@@ -403,6 +403,49 @@ func TestTaskOfADeadReplicaIsFreeAfterItsLease(t *testing.T) {
 	require.NoError(t, await(t, ended, "the other end"))
 }
 
+// TestATaskTakenOverEndsWhereItWas: a replica that comes back into a task that
+// another has taken over is told to stop.
+func TestATaskTakenOverEndsWhereItWas(t *testing.T) {
+	t.Parallel()
+	server, name := redisserver.Start(t), prefix(t)
+	p := newProxy(t, server)
+	const lease = 300 * time.Millisecond
+	slow := open(t, p.url, redis.Options{Prefix: name, Lease: lease, DialTimeout: 50 * time.Millisecond, OpTimeout: 50 * time.Millisecond})
+	quick := open(t, server.URL, redis.Options{Prefix: name, Lease: lease})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	began, told, taken := make(chan struct{}, 4), make(chan struct{}), make(chan struct{}, 4)
+	ended := make(chan error, 2)
+	go func() {
+		ended <- slow.Serve(ctx, "t", 1, func(task context.Context, _ string) {
+			began <- struct{}{}
+			<-task.Done()
+			if ctx.Err() == nil {
+				close(told)
+			}
+		})
+	}()
+	task := coordination.Task{Queue: "t", Key: "k"}
+	require.NoError(t, quick.Enqueue(t.Context(), task))
+	await(t, began, "the task")
+	p.cut()
+	go func() {
+		ended <- quick.Serve(ctx, "t", 1, func(task context.Context, _ string) {
+			taken <- struct{}{}
+			<-task.Done()
+		})
+	}()
+	require.Eventually(t, func() bool {
+		return quick.Enqueue(t.Context(), task) == nil && len(taken) > 0
+	}, 15*time.Second, 50*time.Millisecond)
+	p.mend()
+	await(t, told, "the end of the first")
+	require.Len(t, taken, 1, "the second goes on")
+	cancel()
+	require.NoError(t, await(t, ended, "an end"))
+	require.NoError(t, await(t, ended, "the other end"))
+}
+
 func TestAPanicInATaskLeavesItFree(t *testing.T) {
 	t.Parallel()
 	c := open(t, redisserver.URL(t), redis.Options{Prefix: prefix(t)})

@@ -2,6 +2,7 @@ package redis_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -131,8 +132,7 @@ func (p *proxy) track(both ...net.Conn) bool {
 }
 
 func (p *proxy) copy(to io.WriteCloser, from io.ReadCloser, answers bool) {
-	defer to.Close()
-	defer from.Close()
+	defer func() { _ = errors.Join(to.Close(), from.Close()) }() // either side may have gone
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
@@ -164,3 +164,6 @@ func (p *proxy) cut() {
 	}
 	clear(p.open)
 }
+
+// mend lets connections through again.
+func (p *proxy) mend() { p.isCut.Store(false) }

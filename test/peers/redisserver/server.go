@@ -84,7 +84,7 @@ func (s *Server) answers() bool {
 	if err != nil {
 		return false
 	}
-	defer connection.Close()
+	defer func() { _ = connection.Close() }() // it has served its purpose
 	_ = connection.SetDeadline(time.Now().Add(time.Second))
 	if _, err := connection.Write([]byte("PING\r\n")); err != nil {
 		return false
