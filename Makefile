@@ -32,6 +32,8 @@ bench: ## benchmarks; xfloor is the ratio to a bare floor of the same run
 fuzz: ## each fuzz target for a minute
 	$(GO) test -run '^$$' -fuzz FuzzDecode -fuzztime 60s ./marketplace
 	$(GO) test -run '^$$' -fuzz FuzzCanonical -fuzztime 60s ./marketplace
+	$(GO) test -run '^$$' -fuzz FuzzDetail -fuzztime 60s ./target/scim
+	$(GO) test -run '^$$' -fuzz FuzzRetryAfter -fuzztime 60s ./target/scim
 
 .PHONY: lint
 lint: ## golangci-lint, pinned in tools/go.mod

@@ -64,7 +64,9 @@ func TestHeldDeletionsAreToldUntilDecided(t *testing.T) {
 	require.Equal(t, held, status.HeldPush)
 	require.Equal(t, 5, status.HeldDeletions)
 	require.Equal(t, http.StatusOK, w.call("POST", "/api/v1/pushes/"+held+"/reject", "").Code)
-	w.await(func(s admin.SyncStatus) bool { return s.State == admin.Synced && s.HeldPush == "" && s.HeldDeletions == 0 })
+	w.await(func(s admin.SyncStatus) bool {
+		return s.State == admin.Synced && s.HeldPush == "" && s.HeldDeletions == 0
+	})
 }
 
 func TestADeadLetterDegradesAndStillTellsOfHolds(t *testing.T) {

@@ -34,7 +34,7 @@ func (r *round) call(ctx context.Context, op string, send func(context.Context) 
 	r.metrics.deliveries.WithLabelValues(r.Name, op, outcome).Inc()
 	r.metrics.seconds.WithLabelValues(r.Name, op).Observe(time.Since(began).Seconds())
 	if ctx.Err() == nil && r.gate.answered(err) {
-		r.closeGate(ctx, fmt.Errorf("%d failures in a row: %w", breakAfter, err))
+		r.closeGate(fmt.Errorf("%d failures in a row: %w", breakAfter, err))
 		r.halt()
 	}
 	return err
@@ -85,7 +85,7 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 	now := r.options.Now()
 	switch class {
 	case target.Down, target.Disabled:
-		r.closeGate(ctx, err)
+		r.closeGate(err)
 		r.halt()
 		slot.DueAt = now
 	case target.RateLimited:

@@ -3,6 +3,7 @@ package fanout
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -28,7 +29,14 @@ import (
 	usersync "github.com/openkoo/connector/userSync"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// A check of the law of convergence starts a store and two servers; -rapid.checks
+	// asks for more.
+	if err := flag.Set("rapid.checks", "30"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience bounds every wait of a test.
 const patience = 30 * time.Second
@@ -64,9 +72,8 @@ func (c *clock) wakeAt(at time.Time) <-chan time.Time {
 	return wake
 }
 
-// advance moves on, wakes those whose time has come, and tells whether there
-// were any.
-func (c *clock) advance(d time.Duration) (woken bool) {
+// advance moves on and wakes those whose time has come.
+func (c *clock) advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at = c.at.Add(d)
@@ -74,10 +81,8 @@ func (c *clock) advance(d time.Duration) (woken bool) {
 		if !at.After(c.at) {
 			wake <- c.at
 			delete(c.waiters, wake)
-			woken = true
 		}
 	}
-	return woken
 }
 
 // peer is a SCIM server in process, behind a proxy that fails on demand.
@@ -132,8 +137,8 @@ type bundle struct {
 
 // rest is the latest pause of a target's runner.
 type rest struct {
-	count, rounds int
-	changed       <-chan struct{}
+	count int
+	pause
 }
 
 func newBundle(t testing.TB, targets ...Target) *bundle {
@@ -159,6 +164,9 @@ func (b *bundle) start() *bundle {
 		resting: b.noteRest,
 	})
 	require.NoError(b, err)
+	b.mu.Lock()
+	clear(b.rests)
+	b.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- f.Run(ctx) }()
@@ -171,10 +179,10 @@ func (b *bundle) start() *bundle {
 	return b
 }
 
-func (b *bundle) noteRest(name string, rounds int, changed <-chan struct{}) {
+func (b *bundle) noteRest(name string, p pause) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.rests[name] = rest{b.rests[name].count + 1, rounds, changed}
+	b.rests[name] = rest{b.rests[name].count + 1, p}
 	close(b.moved)
 	b.moved = make(chan struct{})
 }
@@ -219,10 +227,14 @@ func (b *bundle) settled() {
 func (b *bundle) advance(d time.Duration) {
 	b.Helper()
 	require.Len(b, b.targets, 1)
+	b.settled()
 	name := b.targets[0].Name
-	count := b.count(name)
-	if b.clock.advance(d) {
-		b.settledSince(name, count)
+	b.mu.Lock()
+	latest := b.rests[name]
+	b.mu.Unlock()
+	b.clock.advance(d)
+	if !latest.until.IsZero() && !latest.until.After(b.clock.now()) {
+		b.settledSince(name, latest.count)
 	}
 }
 

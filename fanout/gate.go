@@ -20,15 +20,16 @@ type gate struct {
 	name, kind string
 	now        func() time.Time
 	metrics    *metrics
+	trip       func(reason string, wait time.Duration) // tells the replicas' breaker
 
 	mu        sync.Mutex
 	state     State
 	since     time.Time
 	lastError string
-	inARow    int // deliveries that failed since one got an answer
-	closings  int // of the gate since a delivery succeeded
-	limits    int // answers "too many" since a delivery succeeded
-	nextProbe time.Time
+	inARow    int       // deliveries that failed since one got an answer
+	closings  int       // of the gate since a delivery succeeded
+	limits    int       // answers "too many" since a delivery succeeded
+	nextProbe time.Time // nothing is sent before, once the gate closes
 	notBefore time.Time // the target asked to be left alone until then
 	resumed   bool      // since the loop looked last
 	changed   chan struct{}
@@ -60,7 +61,7 @@ func (g *gate) open() (ok, probe bool, until time.Time) {
 	switch {
 	case g.state == Paused:
 		return false, false, time.Time{}
-	case g.state == Down && now.Before(g.nextProbe):
+	case now.Before(g.nextProbe):
 		return false, false, g.nextProbe
 	case g.state == Down:
 		return false, true, time.Time{}
@@ -119,26 +120,29 @@ func (g *gate) tookResume() bool {
 }
 
 // down closes the gate until a probe succeeds: after asked, if the target said
-// so, or after a wait that grows with each closing since the last success. It
-// returns the wait. Requests that were under way when it closed fail too and
-// count no further.
-func (g *gate) down(err error, asked time.Duration, backoff func(n int) time.Duration) (wait time.Duration, closed bool) {
+// so, or after a wait that grows with each closing since the last success.
+// Requests that were under way when it closed fail too and count no further.
+func (g *gate) down(err error, asked time.Duration, backoff func(n int) time.Duration) {
 	g.mu.Lock()
 	now := g.now()
-	if g.state == Paused || (g.state == Down && now.Before(g.nextProbe)) {
+	if g.state == Paused || now.Before(g.nextProbe) {
 		g.lastError = err.Error()
 		g.mu.Unlock()
-		return 0, false
+		return
 	}
 	g.closings++
-	wait = backoff(g.closings)
+	wait := backoff(g.closings)
 	if asked > 0 {
 		wait = asked
 	}
 	g.nextProbe = now.Add(wait)
 	g.mu.Unlock()
+	// The breaker first: a gate that is down while the breaker is not has been
+	// reset by another replica.
+	if g.trip != nil {
+		g.trip(err.Error(), wait)
+	}
 	g.set(Down, err.Error())
-	return wait, true
 }
 
 // follow closes the gate, or keeps it closed, because the replicas' breaker is
@@ -164,6 +168,7 @@ func (g *gate) probing() {
 func (g *gate) up() bool {
 	g.mu.Lock()
 	down := g.state == Down
+	g.nextProbe = time.Time{}
 	g.mu.Unlock()
 	if down {
 		g.set(Up, "")

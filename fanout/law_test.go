@@ -79,7 +79,7 @@ func TestLawTheTargetConvergesAfterAnyFaults(t *testing.T) {
 		p.proxy.Forget()
 		b.stop()
 		b.start()
-		b.settledSince("t", b.count("t"))
+		b.settledSince("t", 0)
 		require.Empty(rt, p.writes(), "and nothing more is sent")
 	})
 }
@@ -130,8 +130,10 @@ func (b *bundle) converge(name string) {
 		count := b.count(name)
 		require.NoError(b, b.fanout.Resume(name))
 		b.settledSince(name, count)
-		open := 0
-		for state, n := range b.counts(name) {
+		counts, err := b.store.Counts(b.Context(), name, nil)
+		require.NoError(b, err)
+		open := counts.Unrelayed // the gate may have been closed when it came to rest
+		for state, n := range counts.Slots {
 			if state != storage.SlotDelivered {
 				open += n
 			}

@@ -84,7 +84,7 @@ type roundEnd struct {
 }
 
 func newRunner(store Store, t Target, options Options, m *metrics) *runner {
-	return &runner{
+	r := &runner{
 		Target:   t,
 		store:    store,
 		shared:   options.Coordination,
@@ -99,6 +99,8 @@ func newRunner(store Store, t Target, options Options, m *metrics) *runner {
 		asked:    make(map[directory.Scope]time.Time, scopesAhead),
 		busy:     make(map[directory.Scope]time.Time),
 	}
+	r.gate.trip = r.trip
+	return r
 }
 
 // run relays and delivers until ctx ends, and then waits for its rounds.
@@ -116,7 +118,7 @@ func (r *runner) run(ctx context.Context) error {
 			r.rest(ctx, err)
 		case !more:
 			if r.options.resting != nil {
-				r.options.resting(r.Name, len(r.asked), changed)
+				r.options.resting(r.Name, pause{len(r.asked), changed, until})
 			}
 			r.sleep(ctx, changed, woken, until)
 		}
@@ -201,7 +203,7 @@ func (r *runner) probe(ctx context.Context) bool {
 	capabilities, err := r.Connector.Describe(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			r.closeGate(ctx, err)
+			r.closeGate(err)
 		}
 		return false
 	}

@@ -17,7 +17,7 @@ func (r *runner) topic() string { return "target/" + r.Name }
 
 // ask asks for a round of each due scope that has none, for some scopes at a
 // time, going on after the one asked for last. It returns the earlier of next
-// and when there is something to ask again.
+// and when a scope that another replica has may be free.
 func (r *runner) ask(ctx context.Context, due []directory.Scope, next time.Time) (time.Time, error) {
 	now := r.options.Now()
 	r.forgetAsked(due, now)
@@ -38,10 +38,8 @@ func (r *runner) ask(ctx context.Context, due []directory.Scope, next time.Time)
 		r.asked[scope] = now.Add(askAgain)
 		r.latest = scope
 	}
-	for _, times := range []map[directory.Scope]time.Time{r.asked, r.busy} {
-		for _, until := range times {
-			next = earliest(next, until)
-		}
+	for _, until := range r.busy {
+		next = earliest(next, until)
 	}
 	return next, nil
 }
@@ -130,18 +128,20 @@ func (r *runner) mayGo(ctx context.Context) (open, probe bool, until time.Time, 
 
 // closeGate takes the target out of service, on all replicas, until a probe
 // succeeds.
-func (r *runner) closeGate(ctx context.Context, err error) {
+func (r *runner) closeGate(err error) {
 	if target.ClassOf(err) == target.Disabled {
 		r.logger.Warn("target asked to be sent nothing more; it is paused until somebody resumes it", "error", err)
 		r.gate.set(Paused, err.Error())
 		return
 	}
-	wait, closed := r.gate.down(err, min(retryAfter(err), maxRetryAfter), r.options.backoff)
-	if !closed {
-		return
-	}
 	r.logger.Warn("target is down; its changes wait until a probe succeeds", "error", err)
-	if err := r.shared.Trip(ctx, r.Name, cut(err.Error(), maxLastError), wait); err != nil {
+	r.gate.down(err, min(retryAfter(err), maxRetryAfter), r.options.backoff)
+}
+
+// trip tells the other replicas that the target is down. It does so also when
+// this one is told to end: calls are bounded in time.
+func (r *runner) trip(reason string, wait time.Duration) {
+	if err := r.shared.Trip(context.Background(), r.Name, cut(reason, maxLastError), wait); err != nil {
 		r.logger.Warn("the other replicas do not know yet that the target is down", "error", err)
 	}
 }

@@ -73,27 +73,30 @@ func runDemo(ctx context.Context, out io.Writer, once bool) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	d := &demo{out: out, dir: dir, scope: directory.Scope{Dataset: directory.Prod, InstanceID: "inst-demo", TenantID: "yunqi"}, clock: time.Now().Add(-time.Minute)}
 
+	fmt.Fprintln(out, "Starting a SCIM server and the connector, with keys of their own …")
+	defer fmt.Fprintln(out, "\nBye.")
+	person := ctx // ends when somebody stops the demo
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
-	if err := d.start(ctx, group); err != nil {
+	err = d.start(ctx, group)
+	if err == nil {
+		group.Go(func() error {
+			if err := d.play(ctx); err != nil {
+				return fmt.Errorf("demo: %w", err)
+			}
+			if once {
+				cancel()
+			}
+			return nil
+		})
+	} else {
 		cancel()
-		return errors.Join(err, group.Wait())
 	}
-	group.Go(func() error {
-		if err := d.play(ctx); err != nil {
-			return fmt.Errorf("demo: %w", err)
-		}
-		if once {
-			cancel()
-		}
+	err = errors.Join(err, group.Wait())
+	if person.Err() != nil || errors.Is(err, context.Canceled) {
 		return nil
-	})
-	err = group.Wait()
-	if errors.Is(err, context.Canceled) {
-		err = nil
 	}
-	fmt.Fprintln(out, "\nBye.")
 	return err
 }
 

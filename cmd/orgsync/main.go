@@ -28,7 +28,7 @@ func main() {
 	// A second Ctrl-C ends the program at once, but not the same one come
 	// twice: some supervisors signal both the process and its group.
 	context.AfterFunc(ctx, func() { time.AfterFunc(patience, stop) })
-	err := rootCommand().ExecuteContext(ctx)
+	err := rootCommand(os.Environ()).ExecuteContext(ctx)
 	if code, ok := errors.AsType[exitError](err); ok {
 		os.Exit(int(code))
 	}

@@ -232,9 +232,6 @@ func (j *jsonReader) next() json.Token {
 	j.start = j.skip(j.decoder.InputOffset())
 	token, err := j.decoder.Token()
 	if err != nil {
-		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-			j.start = max(syntax.Offset-1, 0)
-		}
 		j.fail("malformed JSON: " + strings.TrimPrefix(err.Error(), "json: "))
 		return nil
 	}

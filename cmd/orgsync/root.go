@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,10 +15,11 @@ import (
 // settings are the flags that all commands share.
 type settings struct {
 	config, listen, dataDir string
+	environ                 []string // as os.Environ gives it
 }
 
-func rootCommand() *cobra.Command {
-	s := &settings{}
+func rootCommand(environ []string) *cobra.Command {
+	s := &settings{environ: environ}
 	root := group(&cobra.Command{
 		Use:   "orgsync",
 		Short: "Keep identity providers in step with an enterprise's directory on Huawei Cloud KooGallery",
@@ -73,9 +73,9 @@ func (s *settings) load() (*config.Config, error) {
 	}
 	path := s.config
 	if path == "" {
-		path = os.Getenv(config.Prefix + "CONFIG")
+		path = s.lookup(config.Prefix + "CONFIG")
 	}
-	c, err := config.Load(path, os.Environ(), flags)
+	c, err := config.Load(path, s.environ, flags)
 	if c != nil {
 		err = errors.Join(err, checkTargets(c.Targets))
 	}
@@ -83,6 +83,15 @@ func (s *settings) load() (*config.Config, error) {
 		return nil, fmt.Errorf("the configuration has faults:\n%w\nSettings and their values: docs/configuration.md", err)
 	}
 	return c, nil
+}
+
+func (s *settings) lookup(name string) string {
+	for _, entry := range s.environ {
+		if value, ok := strings.CutPrefix(entry, name+"="); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // localAddress is where a connector that listens there is reached from here.

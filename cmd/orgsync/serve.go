@@ -43,6 +43,9 @@ lists them.`,
 			}
 			logger := newLogger(cmd.ErrOrStderr(), c.Log)
 			a, err := newApp(cmd.Context(), c, logger)
+			if cmd.Context().Err() != nil && err != nil {
+				return nil // stopped while starting
+			}
 			if err != nil {
 				return err
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -78,9 +79,9 @@ func TestLaws(t *testing.T) {
 	t.Cleanup(server.Close)
 	targettest.Run(t, targettest.Bench{
 		Server: behind{realm}, URL: server.URL, Secret: secret,
-		Connect: func(t testing.TB, url, secret string) target.Connector {
+		Connect: func(t testing.TB, url, secret string, patience time.Duration) target.Connector {
 			c, err := keycloak.New(keycloak.Config{
-				URL: url, Realm: keycloakfake.Realm, ClientID: "connector", ClientSecret: secret, Timeout: targettest.Patience, ShortRetries: -1,
+				URL: url, Realm: keycloakfake.Realm, ClientID: "connector", ClientSecret: secret, Timeout: patience, ShortRetries: -1,
 			})
 			require.NoError(t, err)
 			_, _ = c.Describe(t.Context()) // gets a token, so that faults meet the requests they are meant for

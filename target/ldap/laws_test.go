@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	ldapv3 "github.com/go-ldap/ldap/v3"
 	"github.com/stretchr/testify/require"
@@ -158,8 +159,8 @@ func TestLaws(t *testing.T) {
 	b := &behind{base: newBed(t).base}
 	targettest.Run(t, targettest.Bench{
 		Server: b, URL: server.URL, Secret: slapd.Password, Bare: true,
-		Connect: func(t testing.TB, url, secret string) target.Connector {
-			c, err := ldap.New(ldap.Config{URL: url, CAFile: server.CAFile, BindDN: slapd.Admin, Password: secret, BaseDN: b.base, Timeout: targettest.Patience})
+		Connect: func(t testing.TB, url, secret string, patience time.Duration) target.Connector {
+			c, err := ldap.New(ldap.Config{URL: url, CAFile: server.CAFile, BindDN: slapd.Admin, Password: secret, BaseDN: b.base, Timeout: patience})
 			require.NoError(t, err)
 			return c
 		},

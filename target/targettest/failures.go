@@ -22,6 +22,8 @@ type expectation struct {
 	fault   func(*law) Fault
 	class   target.Class
 	unknown bool // the request may have been carried out
+	// impatient: it only fails if it is not waited for.
+	impatient bool
 	// retryAfter is within what the target asked for, 0 for no word.
 	atLeast, atMost time.Duration
 }
@@ -51,7 +53,7 @@ var expectations = map[string]expectation{
 	"503 with seconds":           {fault: answers(503, "Retry-After", "3"), class: target.RateLimited, atLeast: 3 * time.Second, atMost: 3 * time.Second},
 	"a redirect":                 {fault: answers(302, "Location", "http://127.0.0.1:1/elsewhere"), class: target.Down},
 	"a reset":                    {fault: func(*law) Fault { return Reset }, class: target.Transient, unknown: true},
-	"a hang":                     {fault: func(l *law) Fault { return l.wire().Hang }, class: target.Transient, unknown: true},
+	"a hang":                     {fault: func(l *law) Fault { return l.wire().Hang }, class: target.Transient, unknown: true, impatient: true},
 	"an endless refusal":         {fault: endlessRefusal, class: target.Permanent},
 }
 
@@ -222,6 +224,9 @@ func classLaws() map[string]func(*law) {
 	for name, want := range expectations {
 		classes[name] = func(l *law) {
 			operations := l.operations()
+			if want.impatient {
+				l.connector = l.connectWith(l.wire().URL, l.Secret, impatience)
+			}
 			l.wire().Always(want.fault(l))
 			for operation, err := range attempt(l.ctx, operations) {
 				e := l.fails(err, want.class)
@@ -230,6 +235,7 @@ func classLaws() map[string]func(*law) {
 				require.LessOrEqual(l, e.RetryAfter, want.atMost, operation)
 			}
 			l.wire().Heal()
+			l.connector = l.connect(l.wire().URL, l.Secret)
 			require.NoError(l, operations["change an account"](l.ctx), "afterwards")
 		}
 	}

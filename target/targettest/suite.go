@@ -41,9 +41,9 @@ type Bench struct {
 	// URL is where the server listens. Secret is what lets a connector in; it
 	// must show in no error.
 	URL, Secret string
-	// Connect makes a connector that reaches the server at url with a secret.
-	// It is to give up on a request within Patience and to retry nothing.
-	Connect func(t testing.TB, url, secret string) target.Connector
+	// Connect makes a connector that reaches the server at url with a secret,
+	// gives up on a request after patience, and retries nothing.
+	Connect func(t testing.TB, url, secret string, patience time.Duration) target.Connector
 	// Bare says that the connector speaks no HTTP: it is connected to the server
 	// without the proxy, and the laws about failures of the wire are left to
 	// tests of its own.
@@ -56,8 +56,12 @@ type Bench struct {
 	Carried func(target.User) target.User
 }
 
-// Patience is how long a connector under test waits for an answer.
-const Patience = 3 * time.Second
+const (
+	// patience is how long a connector waits for an answer where none is to
+	// fail for its slowness, impatience where it is.
+	patience   = time.Minute
+	impatience = 200 * time.Millisecond
+)
 
 // Run runs the whole suite. The server is shared by all tests.
 func Run(t *testing.T, bench Bench) {
@@ -133,7 +137,11 @@ func (l *law) capabilities() target.Capabilities {
 }
 
 func (l *law) connect(url, secret string) target.Connector {
-	connector := l.Connect(l, url, secret)
+	return l.connectWith(url, secret, patience)
+}
+
+func (l *law) connectWith(url, secret string, patience time.Duration) target.Connector {
+	connector := l.Connect(l, url, secret, patience)
 	l.Cleanup(func() { require.NoError(l, connector.Close()) })
 	return connector
 }

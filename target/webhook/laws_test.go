@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"sync"
 	"testing"
+	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
@@ -120,11 +121,11 @@ func TestLaws(t *testing.T) {
 	)
 	targettest.Run(t, targettest.Bench{
 		Server: a, URL: server.URL, Secret: newSecret,
-		Connect: func(t testing.TB, url, secret string) target.Connector {
+		Connect: func(t testing.TB, url, secret string, patience time.Duration) target.Connector {
 			if secret != newSecret {
 				secret = "whsec_" + base64.StdEncoding.EncodeToString([]byte(secret+secret))
 			}
-			c, err := webhook.New(webhook.Config{URL: url, Secrets: []string{secret}, AllowPrivate: true, Timeout: targettest.Patience})
+			c, err := webhook.New(webhook.Config{URL: url, Secrets: []string{secret}, AllowPrivate: true, Timeout: patience})
 			require.NoError(t, err)
 			return c
 		},
