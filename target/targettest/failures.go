@@ -226,6 +226,7 @@ func classLaws() map[string]func(*law) {
 			operations := l.operations()
 			if want.impatient {
 				l.connector = l.connectWith(l.wire().URL, l.Secret, impatience)
+				l.capabilities() // is let in before the fault
 			}
 			l.wire().Always(want.fault(l))
 			for operation, err := range attempt(l.ctx, operations) {

@@ -176,7 +176,8 @@ func (p *Proxy) Hang(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
 	}
 }
 
-// Endless answers, with 200 unless told otherwise before, and goes on until the client hangs up.
+// Endless answers 200, or what was answered already, and goes on until the
+// client hangs up.
 func (p *Proxy) Endless(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 	part := bytes.Repeat([]byte(`{"id":"`), 4096)
 	for r.Context().Err() == nil {
