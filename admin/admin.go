@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/openkoo/connector/coordination"
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/fanout"
 	"github.com/openkoo/connector/storage"
@@ -63,6 +64,9 @@ type Options struct {
 	// Matches says whether a target wants a scope.
 	Matches  func(target string, scope directory.Scope) bool
 	Gatherer prometheus.Gatherer
+	// Coordination says how the replicas' shared state stands; nil where there
+	// is none that could be away.
+	Coordination func() coordination.Health
 	// MaxTree bounds the departments of one tree, default 200,000: a tree is
 	// built in memory.
 	MaxTree int
@@ -145,6 +149,14 @@ func (a *API) ready(c *gin.Context) {
 		a.Logger.Error("not ready", "error", err)
 		writeProblem(c, http.StatusServiceUnavailable, "the store does not answer")
 		return
+	}
+	if a.Coordination != nil {
+		if health := a.Coordination(); health.Degraded {
+			// Still ready: pushes are accepted and delivered, only more slowly.
+			// Why is in the log: anybody may ask here.
+			c.JSON(http.StatusOK, gin.H{"status": "degraded", "coordination": "away", "since": health.Since})
+			return
+		}
 	}
 	c.JSON(http.StatusOK, gin.H{"status": "ready"})
 }

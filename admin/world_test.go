@@ -85,8 +85,8 @@ type observed struct {
 	settled chan struct{}
 }
 
-func (o *observed) Settle(ctx context.Context, slots []storage.Slot) error {
-	err := o.Store.Settle(ctx, slots)
+func (o *observed) Settle(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {
+	err := o.Store.Settle(ctx, lease, slots)
 	select {
 	case o.settled <- struct{}{}:
 	default:
@@ -154,20 +154,20 @@ func (w *world) now() time.Time { return w.clock }
 // startSCIM makes a SCIM server and a fan-out with it as the target "corp".
 func (w *world) startSCIM(logger *slog.Logger, registry prometheus.Registerer) {
 	var err error
-	w.scim, err = scimserver.New(scimserver.Options{Token: scimToken, Before: func(rw http.ResponseWriter, r *http.Request) bool {
+	w.scim, err = scimserver.New(scimserver.Options{Token: scimToken})
+	require.NoError(w, err)
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		status := int(w.refuse.Load())
 		if status == 0 || (r.Method == http.MethodGet && status < 500) {
-			return true
+			w.scim.ServeHTTP(rw, r)
+			return
 		}
 		rw.WriteHeader(status)
 		select {
 		case w.refused <- struct{}{}:
 		default:
 		}
-		return false
-	}})
-	require.NoError(w, err)
-	server := httptest.NewServer(w.scim)
+	}))
 	w.Cleanup(server.Close)
 	connector, err := scim.New(scim.Config{URL: server.URL, BearerToken: scimToken, ShortRetries: -1})
 	require.NoError(w, err)
@@ -248,7 +248,7 @@ func user(name, org string) directory.UserItem {
 // bind pushes a small enterprise: tenant, application, departments, users.
 func (w *world) bind(scope directory.Scope, departments int) (full string) {
 	w.Helper()
-	w.push(scope, directory.FlagAdd, &directory.TenantPush{OrderID: "o", Code: "acme", Name: "企业", DomainName: "acme.example.com"})
+	w.push(scope, directory.FlagAdd, &directory.TenantPush{OrderID: "o", Code: scope.TenantID, Name: "企业", DomainName: "acme.example.com"})
 	sealed, err := secrets.EncryptFor(w.public, []byte(clientWords))
 	require.NoError(w, err)
 	w.push(scope, directory.FlagAdd, &directory.ApplicationPush{AppID: "app-1", ClientID: "c-1", ClientSecret: sealed})

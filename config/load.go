@@ -146,6 +146,8 @@ const aDuration = "a duration such as 90s, 15m or 48h"
 
 func kindName(t reflect.Type) string {
 	switch t.Kind() {
+	case reflect.Pointer:
+		return kindName(t.Elem())
 	case reflect.String:
 		return "text"
 	case reflect.Bool:
@@ -272,6 +274,25 @@ func (c *Config) readFiles() (errs []error) {
 			}
 			*secret.into = text
 		}
+		errs = append(errs, auth.readSecrets(fmt.Sprintf("targets[%d].auth.secrets", i))...)
 	}
 	return errs
+}
+
+// readSecrets reads the file of signing secrets, a line each.
+func (a *Auth) readSecrets(name string) []error {
+	if a.SecretsFile == "" {
+		return nil
+	}
+	if len(a.Secrets) > 0 {
+		return []error{fmt.Errorf("%s: given themselves and as a file; want one", name)}
+	}
+	text, err := readSecret(a.SecretsFile)
+	if err != nil {
+		return []error{fmt.Errorf("%sFile: %w", name, err)}
+	}
+	for _, line := range splitCommas(text.Reveal()) {
+		a.Secrets = append(a.Secrets, Secret(line))
+	}
+	return nil
 }

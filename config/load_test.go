@@ -143,7 +143,7 @@ guard: {maxPercent: 200, maxDeletez: 1}
 retention: {interval: -1s, journal: -1h}
 log: {level: loud}
 targets:
-  - {name: "a b", type: ldap, tipe: x, onRevoke: burn, concurrency: -1, auth: {type: bearer}}
+  - {name: "a b", type: soap, tipe: x, onRevoke: burn, concurrency: -1, auth: {type: bearer}}
   - {name: t2, type: scim, url: http://x, auth: {type: none, token: secret-of-t2}}
   - {name: t2, type: scim, url: http://x, testData: maybe}
 `)
@@ -161,7 +161,7 @@ targets:
 		"retention.journal: less than 0",
 		`log.level: "loud": want debug, info, warn, error`,
 		`targets[0].name: "a b": want letters, digits, dots, dashes and underscores`,
-		`targets[0].type: "ldap": want scim`,
+		`targets[0].type: "soap": want scim, webhook, ldap, keycloak`,
 		"targets[0].tipe: no such setting; did you mean type?",
 		`targets[0].onRevoke: "burn": want deactivate, delete, keep`,
 		"targets[0].concurrency: less than 0",

@@ -54,8 +54,8 @@ func (v *checker) config(c *Config) {
 	v.checkf(pathPattern.MatchString(c.BasePath), "basePath", "%q: want /path of letters, digits, dots and dashes, without a slash at its end", c.BasePath)
 	v.checkf(!strings.HasPrefix(c.BasePath+"/", "/api/"), "basePath", "/api is taken by the API")
 	v.keys(c)
-	v.checkf(c.MongoURI == "", "mongoUri", "this version keeps its data in the embedded store only; remove the setting")
-	v.checkf(c.RedisURL == "", "redisUrl", "this version runs as one process only; remove the setting")
+	v.checkf(c.RedisURL == "" || c.MongoURI != "", "redisUrl", "the embedded store is one process's; set mongoUri too, or remove the setting")
+	v.checkf(c.MongoDatabase != "", "mongoDatabase", "empty")
 	v.checkf(c.Window > 0, "window", "want more than 0")
 	v.checkf(c.MaxBody > 0, "maxBody", "want more than 0")
 	v.checkf(c.Guard.MaxDeletes >= 0, "guard.maxDeletes", "less than 0")
@@ -88,19 +88,34 @@ func (v *checker) keys(c *Config) {
 // target checks what all targets share; each connector checks the rest.
 func (v *checker) target(path string, t *Target) {
 	v.checkf(namePattern.MatchString(t.Name), path+".name", "%q: want letters, digits, dots, dashes and underscores", t.Name)
-	v.oneOf(path+".type", t.Type, "scim")
+	v.oneOf(path+".type", t.Type, "scim", "webhook", "ldap", "keycloak")
 	v.oneOf(path+".onRevoke", t.OnRevoke, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".onDelete", t.OnDelete, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".userNames", t.UserNames, "", "qualified", "plain")
 	v.checkf(t.Concurrency >= 0, path+".concurrency", "less than 0")
 	v.auth(path+".auth", &t.Auth)
+	v.fits(path, t)
+}
+
+// fits refuses settings that the target's type would not use.
+func (v *checker) fits(path string, t *Target) {
+	auth := map[string]string{"webhook": "signature", "keycloak": "basic"}[t.Type]
+	v.checkf(auth == "" || t.Auth.Type == auth, path+".auth.type", "%q: %s wants %s", t.Auth.Type, t.Type, auth)
+	v.checkf(t.Type != "scim" || t.Auth.Type != "signature", path+".auth.type", "signature is for webhook")
+	v.checkf(t.Type != "ldap" || t.Auth.Type != "signature" && t.Auth.Type != "bearer", path+".auth.type", "%q: ldap wants basic", t.Auth.Type)
+	v.checkf(t.Type == "scim" || t.Parents == "", path+".parents", "for scim only")
+	v.checkf(t.Type == "scim" || t.MembersPerChange == 0, path+".membersPerChange", "for scim only")
+	v.checkf(t.Type == "keycloak" || t.Realm == "", path+".realm", "for keycloak only")
+	v.checkf(t.Type == "ldap" || t.LDAP == LDAP{}, path+".ldap", "for ldap only")
 }
 
 // auth refuses credentials that the type would not use: whoever wrote them
 // believes they are sent.
 func (v *checker) auth(path string, a *Auth) {
 	bearer, basic := a.Token != "" || a.TokenFile != "", a.UserName != "" || a.Password != "" || a.PasswordFile != ""
-	v.oneOf(path+".type", a.Type, "", "none", "bearer", "basic")
+	signing := len(a.Secrets) > 0 || a.SecretsFile != ""
+	v.oneOf(path+".type", a.Type, "", "none", "bearer", "basic", "signature")
+	v.checkf(!signing || a.Type == "signature", path+".type", "%q, and signing secrets are given; want signature", a.Type)
 	switch a.Type {
 	case "bearer":
 		v.checkf(bearer, path+".token", "missing; give token or tokenFile")
@@ -108,6 +123,9 @@ func (v *checker) auth(path string, a *Auth) {
 	case "basic":
 		v.checkf(a.UserName != "", path+".userName", "missing")
 		v.checkf(!bearer, path+".type", "basic, and a token is given")
+	case "signature":
+		v.checkf(signing, path+".secrets", "missing; give secrets or secretsFile")
+		v.checkf(!bearer && !basic, path+".type", "signature, and a token, user name or password is given")
 	case "", "none":
 		v.checkf(!bearer && !basic, path+".type", "%q, and credentials are given; want bearer or basic", a.Type)
 	}

@@ -77,7 +77,7 @@ func greet(out io.Writer, c *config.Config, addr net.Addr, made []string) {
 		fmt.Fprintln(w, "No targets are configured: the directory is kept and served, and goes nowhere else.")
 	}
 	for _, t := range c.Targets {
-		fmt.Fprintf(w, "Target              %s (%s) %s\n", t.Name, t.Type, t.URL)
+		fmt.Fprintf(w, "Target              %s (%s) %s\n", t.Name, t.Type, whereabouts(&t))
 	}
 }
 
