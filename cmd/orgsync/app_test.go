@@ -9,6 +9,7 @@ import (
 	"net/http/httptrace"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +38,7 @@ func TestATargetGetsTheTenantsAndTheDataSetItAsksFor(t *testing.T) {
 		{config.Target{TestData: true}, map[directory.Scope]bool{prod("a"): false, debug: true}},
 		{config.Target{TestData: true, Tenants: []string{"b"}}, map[directory.Scope]bool{debug: false}},
 	} {
-		match := matchOf(c.target)
+		match := matchOf(&c.target)
 		for scope, want := range c.want {
 			require.Equal(t, want, match(scope), "%+v, %s", c.target.Tenants, scope)
 		}
@@ -152,7 +153,7 @@ func TestTheSampleCompany(t *testing.T) {
 	departments, users := sampleCompany()
 	require.Len(t, departments, 298)
 	require.Len(t, users, 240)
-	require.NoError(t, directory.CheckList(append([]directory.DepartmentItem{}, departments...)))
+	require.NoError(t, (&directory.FullPush{Departments: slices.Clone(departments)}).Check())
 	require.NoError(t, directory.CheckUsers(users))
 	codes := make(map[string]bool)
 	siblings := make(map[string]bool)
