@@ -413,6 +413,29 @@ func TestWhatIsGoneAtTheTargetIsMadeAnewWithItsMembers(t *testing.T) {
 	b.synced("t", p, acme)
 }
 
+func TestADepartmentThatIsThereAndNotThereIsNotAskedForInALoop(t *testing.T) {
+	t.Parallel()
+	p, scim := newPeer(t, "t")
+	b := newBundle(t, scim)
+	gone := targettest.Answer(http.StatusNotFound, "")
+	p.proxy.Choose(func(r targettest.Request) targettest.Fault {
+		if strings.Contains(r.Body, `"members"`) || (r.Method == http.MethodGet && strings.HasPrefix(r.Path, "/Groups/")) {
+			return gone
+		}
+		return nil
+	})
+	b.tree(acme, "a")
+	b.users(acme, directory.FlagAdd, "ann@a")
+	b.start().settled()
+	slot := b.slot("t", acme, storage.SlotMembership, "ann")
+	require.Equal(t, storage.SlotRetrying, slot.State)
+	require.Equal(t, string(target.Gone), slot.ErrorClass)
+	require.Less(t, len(p.proxy.Requests()), 20)
+	p.proxy.Heal()
+	b.advance(time.Minute)
+	b.synced("t", p, acme)
+}
+
 func TestARefusedMemberDoesNotHoldUpTheOthers(t *testing.T) {
 	t.Parallel()
 	p, scim := newPeer(t, "t")
