@@ -196,7 +196,10 @@ func (b *bundle) count(name string) int {
 
 // settledSince waits until a runner has rested more than after times, with
 // nothing under way and nothing new in the store.
-func (b *bundle) settledSince(name string, after int) {
+func (b *bundle) settledSince(name string, after int) { b.settledOr(name, after, nil) }
+
+// settledOr waits for that, or for the store's death.
+func (b *bundle) settledOr(name string, after int, died <-chan struct{}) {
 	b.Helper()
 	deadline := time.After(patience)
 	for {
@@ -208,6 +211,8 @@ func (b *bundle) settledSince(name string, after int) {
 		}
 		select {
 		case <-moved:
+		case <-died:
+			return
 		case <-deadline:
 			require.FailNow(b, "the fan-out does not come to rest", "%s: %+v", name, r)
 		}
