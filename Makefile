@@ -13,7 +13,8 @@ build: ## build ./bin/orgsync, static
 SCIMMY := test/peers/scimmy
 
 .PHONY: peers
-peers: $(SCIMMY)/node_modules/.package-lock.json ## install the servers that tests deliver to
+peers: $(SCIMMY)/node_modules/.package-lock.json ## install the servers that tests talk to
+	@command -v redis-server >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq redis-server; }
 
 $(SCIMMY)/node_modules/.package-lock.json: $(SCIMMY)/package-lock.json
 	cd $(SCIMMY) && npm ci --omit=dev --no-audit --no-fund

@@ -7,8 +7,9 @@ type Meta struct {
 	// Version counts the entity's changes from 1; a planner sets it to the
 	// stored version plus one.
 	Version int64 `json:"version"`
-	// Seq is the entity's place in the change feed. The store sets it when the
-	// change is committed; a later change moves the entity to the feed's end.
+	// Seq is the entity's place in the change feed. The store sets it once the
+	// change is committed, at the latest when the feed is read (0 until then); a
+	// later change moves the entity to the feed's end.
 	Seq int64 `json:"seq"`
 	// SourceTime is the timeStamp of the newest push that set the entity.
 	SourceTime SourceTime `json:"sourceTime"`
@@ -114,6 +115,9 @@ type State struct {
 	// FullTime is the source time of the newest full push that was applied:
 	// nothing older than it can change a department of the scope.
 	FullTime SourceTime `json:"fullTime"`
+	// FullDigest is Plan.FullDigest of the newest full push, nil as soon as
+	// any other push has changed a department.
+	FullDigest []byte `json:"-"`
 	// Departments, Users and Applications count the living; ParentMissing the
 	// departments that wait for their parent.
 	Departments   int `json:"departments"`

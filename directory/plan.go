@@ -1,6 +1,9 @@
 package directory
 
-import "time"
+import (
+	"cmp"
+	"slices"
+)
 
 // Action is what a push did to one entity.
 type Action string
@@ -48,17 +51,6 @@ type Decision struct {
 // Counts counts a plan's decisions by action.
 type Counts map[Action]int
 
-// Hold is the deletions of a full push that the guard kept back.
-type Hold struct {
-	PushID     string     `json:"pushId"`
-	SourceTime SourceTime `json:"sourceTime"`
-	// Codes are the departments that would be deleted, sorted.
-	Codes []string  `json:"codes"`
-	Since time.Time `json:"since"`
-	// Of is how many departments the scope had when the guard decided.
-	Of int `json:"of"`
-}
-
 // Plan is what a push changes: the after-images of the entities it writes and
 // nothing else. An empty plan writes no entity and sends nothing downstream.
 type Plan struct {
@@ -83,6 +75,9 @@ type Plan struct {
 	Delta Delta
 	// FullTime, when not zero, is the scope's new FullTime.
 	FullTime SourceTime
+	// FullDigest names the list that the scope's departments are made from. A
+	// plan with a FullTime, or with Departments, replaces the scope's.
+	FullDigest []byte
 	// Hold replaces the scope's hold when HoldSet is true; nil clears it.
 	Hold    *Hold
 	HoldSet bool
@@ -118,4 +113,62 @@ func (p *Plan) Conclude() {
 	default:
 		p.Result = ResultApplied
 	}
+}
+
+func (p *Plan) note(kind Kind, key string, action Action, reason string) {
+	p.Counts[action]++
+	p.Decisions = append(p.Decisions, Decision{Kind: kind, Key: key, Action: action, Reason: reason})
+}
+
+// stale, unchanged and settle conclude a plan about one entity.
+func (p *Plan) stale(kind Kind, key string, stored SourceTime) *Plan {
+	p.Result = ResultStale
+	p.note(kind, key, ActionStale, newerReason(stored))
+	return p
+}
+
+func (p *Plan) unchanged(kind Kind, key, reason string) {
+	p.Result = ResultUnchanged
+	p.note(kind, key, ActionUnchanged, reason)
+}
+
+// settle names what a written after-image means.
+func (p *Plan) settle(kind Kind, key string, known, wasDeleted, deleted bool) {
+	p.Result = ResultApplied
+	switch {
+	case deleted && (!known || wasDeleted):
+		// Only a tombstone's content moved, or one was set for the unknown.
+		p.unchanged(kind, key, "")
+	case deleted:
+		p.note(kind, key, ActionDelete, "")
+	case !known:
+		p.note(kind, key, ActionCreate, "")
+	case wasDeleted:
+		p.note(kind, key, ActionRestore, "was deleted")
+	default:
+		p.note(kind, key, ActionUpdate, "")
+	}
+}
+
+// touch notes that only the time of an entity moves on.
+func (p *Plan) touch(kind Kind, key string, stored, at SourceTime) {
+	if at > stored {
+		p.Touched = append(p.Touched, Touch{Kind: kind, Key: key, SourceTime: at})
+	}
+}
+
+// sort puts departments and decisions in key order.
+func (p *Plan) sort() {
+	byCode := func(a, b Department) int { return cmp.Compare(a.Code, b.Code) }
+	if !slices.IsSortedFunc(p.Departments, byCode) {
+		slices.SortFunc(p.Departments, byCode)
+	}
+	byKey := func(a, b Decision) int { return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Action, b.Action)) }
+	if !slices.IsSortedFunc(p.Decisions, byKey) {
+		slices.SortFunc(p.Decisions, byKey)
+	}
+}
+
+func newerReason(stored SourceTime) string {
+	return "stored since " + stored.Wire() + ", which is newer"
 }

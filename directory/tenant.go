@@ -18,7 +18,7 @@ func PlanTenant(push *Push, item *TenantPush, stored Tenant, known bool) *Plan {
 	was := stored
 	was.Meta = Meta{Version: next.Version, SourceTime: next.SourceTime, Deleted: stored.Deleted}
 	if known && was == next {
-		plan.unchanged(KindTenant, push.Scope.TenantID)
+		plan.unchanged(KindTenant, push.Scope.TenantID, "")
 		plan.touch(KindTenant, "", stored.SourceTime, push.SourceTime)
 		return plan
 	}
@@ -40,7 +40,7 @@ func PlanApplication(push *Push, next Application, stored Application, known boo
 	}
 	if known && stored.Deleted == next.Deleted && stored.ClientID == next.ClientID &&
 		bytes.Equal(stored.SecretFingerprint, next.SecretFingerprint) {
-		plan.unchanged(KindApplication, next.AppID)
+		plan.unchanged(KindApplication, next.AppID, "")
 		plan.touch(KindApplication, next.AppID, stored.SourceTime, push.SourceTime)
 		return plan
 	}
@@ -48,33 +48,4 @@ func PlanApplication(push *Push, next Application, stored Application, known boo
 	plan.Delta.Applications = count(!next.Deleted) - count(known && !stored.Deleted)
 	plan.settle(KindApplication, next.AppID, known, stored.Deleted, next.Deleted)
 	return plan
-}
-
-func (p *Plan) stale(kind Kind, key string, stored SourceTime) *Plan {
-	p.Result = ResultStale
-	p.note(kind, key, ActionStale, newerReason(stored))
-	return p
-}
-
-func (p *Plan) unchanged(kind Kind, key string) {
-	p.Result = ResultUnchanged
-	p.note(kind, key, ActionUnchanged, "")
-}
-
-// settle names what a written after-image means.
-func (p *Plan) settle(kind Kind, key string, known, wasDeleted, deleted bool) {
-	p.Result = ResultApplied
-	switch {
-	case deleted && (!known || wasDeleted):
-		// Only a tombstone's content moved, or one was set for the unknown.
-		p.unchanged(kind, key)
-	case deleted:
-		p.note(kind, key, ActionDelete, "")
-	case !known:
-		p.note(kind, key, ActionCreate, "")
-	case wasDeleted:
-		p.note(kind, key, ActionRestore, "was deleted")
-	default:
-		p.note(kind, key, ActionUpdate, "")
-	}
 }

@@ -21,7 +21,7 @@ func (r *round) call(ctx context.Context, op string, send func(context.Context) 
 	case <-ctx.Done():
 		return errNotSent
 	}
-	if ok, _, _ := r.gate.open(); !ok || r.stopped() {
+	if ok, _, _ := r.gate.open(); !ok || r.stopped() || !r.admitted(ctx) {
 		r.halt()
 		return errNotSent
 	}
@@ -84,12 +84,12 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 	slot.ErrorClass, slot.LastError = string(class), cut(err.Error(), maxLastError)
 	now := r.options.Now()
 	switch class {
-	case target.Down:
+	case target.Down, target.Disabled:
 		r.closeGate(err)
 		r.halt()
 		slot.DueAt = now
 	case target.RateLimited:
-		slot.State, slot.DueAt = storage.SlotRetrying, r.gate.limited(min(retryAfter(err), maxRetryAfter), r.options.backoff)
+		slot.State, slot.DueAt = storage.SlotRetrying, r.limited(ctx, err)
 		r.halt()
 	case target.Permanent, target.Conflict:
 		slot.State = storage.SlotDead

@@ -64,7 +64,7 @@ func (r *round) putDepartment(ctx context.Context, t storage.Task, parents map[s
 	hash := digestDepartment(want)
 	slot := t.Slot
 	if !upToDate(slot, hash) {
-		want.RemoteID, want.Uncertain = t.RemoteID, t.Uncertain
+		want.Object = objectOf(r.scope, t)
 		err := r.call(ctx, "put department", func(ctx context.Context) (err error) {
 			slot.RemoteID, err = r.Connector.PutDepartment(ctx, want)
 			return err
@@ -100,7 +100,7 @@ func (r *round) deleteDepartments(ctx context.Context, tasks []storage.Task) err
 
 func (r *round) deleteDepartment(ctx context.Context, t storage.Task) {
 	if t.RemoteID != "" || t.Uncertain {
-		object := target.Object{ExternalID: r.scope.ExternalID(t.Key), RemoteID: t.RemoteID, Uncertain: t.Uncertain}
+		object := objectOf(r.scope, t)
 		err := r.call(ctx, "delete department", func(ctx context.Context) error {
 			return r.Connector.DeleteDepartment(ctx, object)
 		})

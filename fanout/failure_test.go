@@ -257,7 +257,7 @@ type crashing struct {
 
 var errCrashed = errors.New("crashed")
 
-func (c *crashing) Settle(context.Context, []storage.Slot) error {
+func (c *crashing) Settle(context.Context, storage.Lease, []storage.Slot) error {
 	if !c.dead.Swap(true) {
 		close(c.died)
 	}
@@ -312,15 +312,15 @@ type crashingAfter struct {
 	left int
 }
 
-func (c *crashingAfter) Settle(ctx context.Context, slots []storage.Slot) error {
+func (c *crashingAfter) Settle(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {
 	c.mu.Lock()
 	c.left--
 	alive := c.left >= 0
 	c.mu.Unlock()
 	if alive {
-		return c.crashing.Store.Settle(ctx, slots)
+		return c.crashing.Store.Settle(ctx, lease, slots)
 	}
-	return c.crashing.Settle(ctx, slots)
+	return c.crashing.Settle(ctx, lease, slots)
 }
 
 func TestAnUnansweredChangeIsSentAgainEvenIfTheEntityWentBack(t *testing.T) {
@@ -507,9 +507,9 @@ type flaky struct {
 	well    atomic.Bool
 }
 
-func (f *flaky) Settle(ctx context.Context, slots []storage.Slot) error {
+func (f *flaky) Settle(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {
 	if f.well.Load() {
-		return f.Store.Settle(ctx, slots)
+		return f.Store.Settle(ctx, lease, slots)
 	}
-	return f.crashed.Settle(ctx, slots)
+	return f.crashed.Settle(ctx, lease, slots)
 }

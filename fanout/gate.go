@@ -20,16 +20,18 @@ type gate struct {
 	name, kind string
 	now        func() time.Time
 	metrics    *metrics
+	trip       func(reason string, wait time.Duration) // tells the replicas' breaker
 
 	mu        sync.Mutex
 	state     State
 	since     time.Time
 	lastError string
-	inARow    int // deliveries that failed since one got an answer
-	closings  int // of the gate since a delivery succeeded
-	limits    int // answers "too many" since a delivery succeeded
-	nextProbe time.Time
+	inARow    int       // deliveries that failed since one got an answer
+	closings  int       // of the gate since a delivery succeeded
+	limits    int       // answers "too many" since a delivery succeeded
+	nextProbe time.Time // nothing is sent before, once the gate closes
 	notBefore time.Time // the target asked to be left alone until then
+	resumed   bool      // since the loop looked last
 	changed   chan struct{}
 }
 
@@ -59,7 +61,7 @@ func (g *gate) open() (ok, probe bool, until time.Time) {
 	switch {
 	case g.state == Paused:
 		return false, false, time.Time{}
-	case g.state == Down && now.Before(g.nextProbe):
+	case now.Before(g.nextProbe):
 		return false, false, g.nextProbe
 	case g.state == Down:
 		return false, true, time.Time{}
@@ -76,6 +78,7 @@ func (g *gate) resume() {
 	g.mu.Lock()
 	g.nextProbe, g.notBefore = time.Time{}, time.Time{}
 	g.inARow, g.closings, g.limits = 0, 0, 0
+	g.resumed = true
 	paused := g.state == Paused
 	g.mu.Unlock()
 	if paused {
@@ -107,13 +110,22 @@ func (g *gate) answered(err error) (tripped bool) {
 	return g.state == Up
 }
 
+// tookResume reports, once, that an operator resumed the target.
+func (g *gate) tookResume() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	resumed := g.resumed
+	g.resumed = false
+	return resumed
+}
+
 // down closes the gate until a probe succeeds: after asked, if the target said
 // so, or after a wait that grows with each closing since the last success.
 // Requests that were under way when it closed fail too and count no further.
 func (g *gate) down(err error, asked time.Duration, backoff func(n int) time.Duration) {
 	g.mu.Lock()
 	now := g.now()
-	if g.state == Paused || (g.state == Down && now.Before(g.nextProbe)) {
+	if g.state == Paused || now.Before(g.nextProbe) {
 		g.lastError = err.Error()
 		g.mu.Unlock()
 		return
@@ -125,16 +137,51 @@ func (g *gate) down(err error, asked time.Duration, backoff func(n int) time.Dur
 	}
 	g.nextProbe = now.Add(wait)
 	g.mu.Unlock()
+	// The breaker first: a gate that is down while the breaker is not has been
+	// reset by another replica.
+	if g.trip != nil {
+		g.trip(err.Error(), wait)
+	}
 	g.set(Down, err.Error())
 }
 
-// up opens the gate after a probe.
-func (g *gate) up() {
+// follow closes the gate, or keeps it closed, because the replicas' breaker is
+// open for as long as wait.
+func (g *gate) follow(reason string, wait time.Duration) {
+	g.mu.Lock()
+	g.nextProbe = g.now().Add(wait)
+	up := g.state == Up
+	g.mu.Unlock()
+	if up {
+		g.set(Down, reason)
+	}
+}
+
+// probing makes a probe due: the breaker chose this replica for it.
+func (g *gate) probing() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.nextProbe = g.now()
+}
+
+// up opens the gate after a probe, and reports whether it was closed.
+func (g *gate) up() bool {
 	g.mu.Lock()
 	down := g.state == Down
+	g.nextProbe = time.Time{}
 	g.mu.Unlock()
 	if down {
 		g.set(Up, "")
+	}
+	return down
+}
+
+// pace keeps the gate closed until the replicas' pace has a turn again.
+func (g *gate) pace(wait time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if until := g.now().Add(wait); until.After(g.notBefore) {
+		g.notBefore = until
 	}
 }
 

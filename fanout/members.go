@@ -191,7 +191,7 @@ func (r *round) noteIntent(ctx context.Context, moves []*move, groups map[string
 	if len(intents) == 0 {
 		return nil
 	}
-	if err := r.store.Settle(ctx, intents); err != nil {
+	if err := r.store.Settle(ctx, r.lease, intents); err != nil {
 		return fmt.Errorf("note %d memberships of %s: %w", len(intents), r.scope, err)
 	}
 	return nil

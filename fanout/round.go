@@ -23,6 +23,7 @@ const settleTimeout = 10 * time.Second
 type round struct {
 	*runner
 	scope        directory.Scope
+	lease        storage.Lease
 	capabilities target.Capabilities
 
 	mu       sync.Mutex
@@ -31,14 +32,52 @@ type round struct {
 	stop     bool                             // nothing more may be sent
 }
 
-// round delivers what is due in a scope, a claim's worth. It reports nothing
-// when the target became unfit to be sent to: the gate knows.
+// round delivers what is due in a scope, a claim's worth, unless another
+// replica does (storage.ErrBusy). It reports nothing when the target became
+// unfit to be sent to: the gate knows.
 func (r *runner) round(ctx context.Context, scope directory.Scope, capabilities target.Capabilities) error {
-	tasks, err := r.store.Claim(ctx, r.Name, scope, r.options.Now(), claimBatch)
+	lease, err := r.store.Lease(ctx, r.Name, scope, r.owner, leaseFor)
 	if err != nil {
-		return fmt.Errorf("claim slots of %s: %w", scope, err)
+		return fmt.Errorf("lease %s: %w", scope, err)
 	}
-	work := &round{runner: r, scope: scope, capabilities: capabilities, open: make(map[storage.SlotKey]storage.Slot, len(tasks))}
+	held, stop := r.keepLease(ctx, lease)
+	err = r.leased(held, lease, capabilities)
+	stop()
+	ended, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	return errors.Join(err, r.store.Release(ended, lease))
+}
+
+// keepLease extends a lease until stop is called; the context it returns ends
+// when the lease is lost.
+func (r *runner) keepLease(ctx context.Context, lease storage.Lease) (held context.Context, stop func()) {
+	held, cancel := context.WithCancelCause(ctx)
+	var done sync.WaitGroup
+	done.Go(func() {
+		for {
+			select {
+			case <-held.Done():
+				return
+			case <-time.After(leaseFor / 3):
+				if _, err := r.store.Extend(held, lease, leaseFor); errors.Is(err, storage.ErrLeaseLost) {
+					cancel(err)
+				}
+			}
+		}
+	})
+	return held, func() {
+		cancel(nil)
+		done.Wait()
+	}
+}
+
+// leased works off a claim of a scope that is ours for now.
+func (r *runner) leased(ctx context.Context, lease storage.Lease, capabilities target.Capabilities) error {
+	tasks, err := r.store.Claim(ctx, lease, r.options.Now(), claimBatch)
+	if err != nil {
+		return fmt.Errorf("claim slots of %s: %w", lease.Scope, err)
+	}
+	work := &round{runner: r, scope: lease.Scope, lease: lease, capabilities: capabilities, open: make(map[storage.SlotKey]storage.Slot, len(tasks))}
 	for _, t := range tasks {
 		work.open[t.SlotKey] = t.Slot
 	}
@@ -196,7 +235,7 @@ func (r *round) flush(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	if err := r.store.Settle(ctx, outcomes); err != nil {
+	if err := r.store.Settle(ctx, r.lease, outcomes); err != nil {
 		return fmt.Errorf("settle %d slots of %s: %w", len(outcomes), r.scope, err)
 	}
 	return nil

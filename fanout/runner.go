@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
@@ -22,8 +25,17 @@ const (
 	// settleBatch bounds the outcomes held back before they are written: what
 	// a crash at the worst moment makes the connector look up again.
 	settleBatch = 256
-	// scopesAtOnce bounds the tenants a target is sent at once.
+	// scopesAtOnce bounds the tenants a target is sent at once, by one replica.
 	scopesAtOnce = 8
+	// scopesAhead bounds the tenants for which a round is asked and not over.
+	scopesAhead = 2 * scopesAtOnce
+	// askAgain is when a round that was asked for and not heard of is asked for
+	// again: its replica may have died, or the queue been lost.
+	askAgain = 5 * time.Second
+	// leaseFor is how long a replica that died keeps a tenant from the others.
+	leaseFor = 30 * time.Second
+	// busyRetry is how long to wait for a tenant another replica delivers.
+	busyRetry = time.Second
 	// deleteRest is how long deletions are put off while there is more to
 	// create and change.
 	deleteRest = time.Second
@@ -33,25 +45,36 @@ const (
 	maxRetryAfter = 24 * time.Hour
 )
 
-// runner keeps one target up to date. Its loop relays changes and starts a
-// round for each scope that is due; rounds run beside it and each other.
+// runner keeps one target up to date. Its loop relays changes and asks for a
+// round of each scope that is due. Rounds run beside it and each other, here
+// or on another replica.
 type runner struct {
 	Target
 	store   Store
+	shared  Coordination
 	options Options
 	logger  *slog.Logger
 	metrics *metrics
 	gate    *gate
+	meter   meter
+	owner   string // of the leases
 
 	// requests bounds the requests under way at once, over all scopes.
 	requests chan struct{}
 	// ended tells the loop which rounds are over.
 	ended chan roundEnd
+	// serving waits for the rounds of this replica.
+	serving sync.WaitGroup
+	// capabilities are read before the first delivery.
+	capabilities atomic.Pointer[target.Capabilities]
+
+	mu      sync.Mutex
+	running map[directory.Scope]struct{} // rounds of this replica
 
 	// The loop's own.
-	capabilities *target.Capabilities // read before the first delivery
-	active       map[directory.Scope]struct{}
-	latest       directory.Scope // the scope started last
+	latest directory.Scope               // the scope asked for last
+	asked  map[directory.Scope]time.Time // for a round; ask again then
+	busy   map[directory.Scope]time.Time // delivered by another replica; ask again then
 }
 
 // roundEnd is the end of a scope's round; the error is the store's.
@@ -61,21 +84,30 @@ type roundEnd struct {
 }
 
 func newRunner(store Store, t Target, options Options, m *metrics) *runner {
-	return &runner{
+	r := &runner{
 		Target:   t,
 		store:    store,
+		shared:   options.Coordination,
 		options:  options,
 		logger:   options.Logger.With("target", t.Name),
 		metrics:  m,
 		gate:     newGate(t, options.Now, m),
+		owner:    uuid.NewString(),
 		requests: make(chan struct{}, t.Concurrency),
 		ended:    make(chan roundEnd, scopesAtOnce),
-		active:   make(map[directory.Scope]struct{}, scopesAtOnce),
+		running:  make(map[directory.Scope]struct{}, scopesAtOnce),
+		asked:    make(map[directory.Scope]time.Time, scopesAhead),
+		busy:     make(map[directory.Scope]time.Time),
 	}
+	r.gate.trip = r.trip
+	return r
 }
 
 // run relays and delivers until ctx ends, and then waits for its rounds.
 func (r *runner) run(ctx context.Context) error {
+	defer r.serving.Wait()
+	woken, stop := r.shared.Subscribe(r.topic())
+	defer stop()
 	for ctx.Err() == nil {
 		// Taken before reading, so that a change in between is not missed.
 		changed := r.store.Changed()
@@ -86,13 +118,10 @@ func (r *runner) run(ctx context.Context) error {
 			r.rest(ctx, err)
 		case !more:
 			if r.options.resting != nil {
-				r.options.resting(r.Name, pause{len(r.active), changed, until})
+				r.options.resting(r.Name, pause{len(r.asked), changed, until})
 			}
-			r.sleep(ctx, changed, until)
+			r.sleep(ctx, changed, woken, until)
 		}
-	}
-	for len(r.active) > 0 {
-		r.collect(<-r.ended)
 	}
 	return nil
 }
@@ -106,9 +135,12 @@ func (r *runner) rest(ctx context.Context, err error) {
 	}
 }
 
-// sleep waits for a change, the gate, a round's end, a time (zero: none), or
-// the end.
-func (r *runner) sleep(ctx context.Context, changed <-chan struct{}, until time.Time) {
+// sleep waits for a change here or told of by another replica, the gate, a
+// round's end, a time (zero: none), or the end.
+func (r *runner) sleep(ctx context.Context, changed, woken <-chan struct{}, until time.Time) {
+	if r.options.Poll > 0 {
+		until = earliest(until, r.options.Now().Add(r.options.Poll))
+	}
 	var timer <-chan time.Time
 	if !until.IsZero() {
 		timer = r.options.At(until)
@@ -116,23 +148,35 @@ func (r *runner) sleep(ctx context.Context, changed <-chan struct{}, until time.
 	select {
 	case <-ctx.Done():
 	case <-changed:
+	case <-woken:
 	case <-r.gate.changed:
 	case end := <-r.ended:
-		r.collect(end)
-		if end.err != nil && ctx.Err() == nil {
-			r.rest(ctx, end.err)
+		if err := r.collect(end); err != nil && ctx.Err() == nil {
+			r.rest(ctx, err)
 		}
 	case <-timer:
 	}
 }
 
-func (r *runner) collect(end roundEnd) { delete(r.active, end.scope) }
+// collect takes note of a round's end and returns the store's error, if any.
+// That another replica has the scope is none.
+func (r *runner) collect(end roundEnd) error {
+	delete(r.asked, end.scope)
+	if errors.Is(end.err, storage.ErrBusy) || errors.Is(end.err, storage.ErrLeaseLost) {
+		r.busy[end.scope] = r.options.Now().Add(busyRetry)
+		return nil
+	}
+	return end.err
+}
 
 // step does what can be done now. It reports whether there is more at once,
 // and if not, when there is (zero: when something happens).
 func (r *runner) step(ctx context.Context) (more bool, until time.Time, err error) {
-	open, probe, until := r.gate.open()
-	if probe || (open && r.capabilities == nil) {
+	open, probe, until, err := r.mayGo(ctx)
+	if err != nil {
+		return false, time.Time{}, err
+	}
+	if probe || (open && r.capabilities.Load() == nil) {
 		if !r.probe(ctx) {
 			return true, time.Time{}, nil // the gate says how long
 		}
@@ -150,27 +194,8 @@ func (r *runner) step(ctx context.Context) (more bool, until time.Time, err erro
 	if err != nil {
 		return false, time.Time{}, err
 	}
-	r.start(ctx, due)
-	return read > 0, next, nil
-}
-
-// start begins a round for each due scope that has none, as many as may run at
-// once, going on after the scope that was started last.
-func (r *runner) start(ctx context.Context, due []directory.Scope) {
-	from := max(0, slices.IndexFunc(due, func(s directory.Scope) bool { return s.String() > r.latest.String() }))
-	for i := range due {
-		scope := due[(from+i)%len(due)]
-		if len(r.active) == scopesAtOnce {
-			return
-		}
-		if _, busy := r.active[scope]; busy {
-			continue
-		}
-		r.active[scope] = struct{}{}
-		r.latest = scope
-		capabilities := *r.capabilities
-		go func() { r.ended <- roundEnd{scope, r.round(ctx, scope, capabilities)} }()
-	}
+	next, err = r.ask(ctx, due, next)
+	return read > 0, next, err
 }
 
 // probe asks the target what it can do; a failure closes the gate.
@@ -182,15 +207,12 @@ func (r *runner) probe(ctx context.Context) bool {
 		}
 		return false
 	}
-	r.capabilities = &capabilities
-	r.gate.up()
+	first := r.capabilities.Swap(&capabilities) == nil
+	r.openGate(ctx)
+	if first {
+		r.serving.Go(func() { r.serve(ctx) })
+	}
 	return true
-}
-
-// closeGate takes the target out of service until a probe succeeds.
-func (r *runner) closeGate(err error) {
-	r.logger.Warn("target is down; its changes wait until a probe succeeds", "error", err)
-	r.gate.down(err, min(retryAfter(err), maxRetryAfter), r.options.backoff)
 }
 
 // errStopped ends a round early: the gate closed.
@@ -198,8 +220,17 @@ var errStopped = errors.New("target is not to be sent to now")
 
 // relayOptions follow from what the target can do.
 func (r *runner) relayOptions() storage.RelayOptions {
+	capabilities := r.capabilities.Load()
 	return storage.RelayOptions{
 		Match:      r.Match,
-		Placements: r.capabilities.ParentByMembership && r.capabilities.Memberships,
+		Placements: capabilities.ParentByMembership && capabilities.Memberships,
 	}
+}
+
+// earliest is the earlier of two times, of which zero is never.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
 }

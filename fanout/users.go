@@ -73,7 +73,7 @@ func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) {
 	hash := digestUser(want)
 	slot := t.Slot
 	if !upToDate(slot, hash) {
-		want.RemoteID, want.Uncertain = t.RemoteID, t.Uncertain
+		want.Object = objectOf(r.scope, t)
 		err := r.call(ctx, "put user", func(ctx context.Context) (err error) {
 			slot.RemoteID, err = r.Connector.PutUser(ctx, want)
 			return err
@@ -88,7 +88,7 @@ func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) {
 
 func (r *round) deleteUsers(ctx context.Context, tasks []storage.Task) error {
 	return r.each(ctx, tasks, func(ctx context.Context, t storage.Task) {
-		object := target.Object{ExternalID: r.scope.ExternalID(t.Key), RemoteID: t.RemoteID, Uncertain: t.Uncertain}
+		object := objectOf(r.scope, t)
 		err := r.call(ctx, "delete user", func(ctx context.Context) error {
 			return r.Connector.DeleteUser(ctx, object)
 		})

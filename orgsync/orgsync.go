@@ -5,7 +5,6 @@ package orgsync
 import (
 	"context"
 	"fmt"
-	"iter"
 
 	"github.com/openkoo/connector/directory"
 )
@@ -13,8 +12,8 @@ import (
 // View is what planning needs to see of a scope.
 type View interface {
 	directory.DepartmentView
+	directory.FullView
 	Tenant(ctx context.Context) (directory.Tenant, bool, error)
-	Departments(ctx context.Context) iter.Seq2[directory.Department, error]
 }
 
 // Planner plans tenantSync, singleOrgSync and allOrgSync.
@@ -28,7 +27,7 @@ func New(guard directory.Guard) *Planner { return &Planner{guard: guard} }
 // Prepare refuses a list that contradicts itself, before anything is journaled.
 func (*Planner) Prepare(_ context.Context, push *directory.Push) error {
 	if full, ok := push.Payload.(*directory.FullPush); ok {
-		return directory.CheckList(full.Departments)
+		return full.Check()
 	}
 	return nil
 }
@@ -45,11 +44,7 @@ func (p *Planner) Plan(ctx context.Context, view View, push *directory.Push) (*d
 	case *directory.DepartmentPush:
 		return directory.PlanDepartment(ctx, push, payload.DepartmentItem, view)
 	case *directory.FullPush:
-		state, err := view.State(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return directory.PlanFull(push, payload, state, view.Departments(ctx), p.guard)
+		return directory.PlanFull(ctx, push, payload, view, p.guard)
 	default:
 		return nil, fmt.Errorf("orgsync: does not plan %s", push.Kind())
 	}

@@ -20,10 +20,13 @@ type View interface {
 	// Departments yields every department of the scope by ascending code
 	// (byte-wise). The loop may stop early; an error ends it.
 	Departments(ctx context.Context) iter.Seq2[directory.Department, error]
-	// Children are the living departments whose ParentCode is code.
-	Children(ctx context.Context, code string) ([]directory.Department, error)
-	// CountUsersIn counts the living users whose OrgCode is code.
-	CountUsersIn(ctx context.Context, code string) (int, error)
+	// Around reads a department and what planning it needs to see around it,
+	// in one round trip. parentCode is where the push puts it, empty for the
+	// root or a deletion.
+	Around(ctx context.Context, code, parentCode string) (directory.Surroundings, error)
+	// UsersIn counts the living users by OrgCode, of those codes; a code in
+	// which nobody is may be left out.
+	UsersIn(ctx context.Context, codes []string) (map[string]int, error)
 	// Users are the users of those names that are known, by name.
 	Users(ctx context.Context, names []string) (map[string]directory.User, error)
 }
@@ -94,11 +97,24 @@ type Fanout interface {
 	// and when the next of the others becomes due (zero: none is waiting).
 	DueScopes(ctx context.Context, targetName string, now time.Time) (due []directory.Scope, next time.Time, err error)
 
-	// Claim reads at most limit due slots of one scope in order of kind and
-	// marks them uncertain on disk, so that an attempt cut off by a crash is
+	// Lease takes the right to deliver a scope to a target for ttl. ErrBusy if
+	// another owner has it. Taking it again gives a new lease and ends the
+	// owner's old one.
+	Lease(ctx context.Context, targetName string, scope directory.Scope, owner string, ttl time.Duration) (Lease, error)
+
+	// Extend lets a lease last for ttl from now. ErrLeaseLost if it has ended.
+	Extend(ctx context.Context, lease Lease, ttl time.Duration) (Lease, error)
+
+	// Release ends a lease, so that others need not wait for it to run out. A
+	// lease that is lost already is no error.
+	Release(ctx context.Context, lease Lease) error
+
+	// Claim reads at most limit due slots of the lease's scope in order of kind
+	// and marks them uncertain on disk, so that an attempt cut off by a crash is
 	// known. The tasks carry the mark as it was before. A slot whose entity is
-	// not in the store any more carries neither entity.
-	Claim(ctx context.Context, targetName string, scope directory.Scope, now time.Time, limit int) ([]Task, error)
+	// not in the store any more carries neither entity. ErrLeaseLost if the
+	// lease has ended.
+	Claim(ctx context.Context, lease Lease, now time.Time, limit int) ([]Task, error)
 
 	// Lookup reads slots of one target and scope by kind and key, absent ones
 	// left out: the parents and groups a task depends on.
@@ -107,11 +123,13 @@ type Fanout interface {
 	// Settle writes the outcome of attempts, atomically: every member of each
 	// slot but Desired. A slot whose desired version moved on meanwhile stays
 	// pending. When the RemoteID of a department or user slot changes, these
-	// become pending: the placement or membership of that object, and, of a
-	// department, the placements and memberships in it (Group), and all slots
-	// that wait for it. When a department loses its RemoteID, the placements
-	// and memberships in it lose their Hash.
-	Settle(ctx context.Context, slots []Slot) error
+	// become pending and keep their Attempts: the placement or membership of
+	// that object, and, of a department, the placements and memberships in it
+	// (Group), and all slots that wait for it. When a department loses its
+	// RemoteID, the placements and memberships in it lose their Hash.
+	// ErrLeaseLost, and nothing written, if the lease has ended: another may be
+	// delivering the same.
+	Settle(ctx context.Context, lease Lease, slots []Slot) error
 
 	// Replay makes dead or retrying slots that match pending, at once, and
 	// returns how many.

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -20,7 +19,6 @@ import (
 	"github.com/openkoo/connector/admin"
 	"github.com/openkoo/connector/authsync"
 	"github.com/openkoo/connector/config"
-	"github.com/openkoo/connector/coordination/local"
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/fanout"
 	"github.com/openkoo/connector/intake"
@@ -28,19 +26,25 @@ import (
 	"github.com/openkoo/connector/orgsync"
 	"github.com/openkoo/connector/secrets"
 	"github.com/openkoo/connector/storage"
-	"github.com/openkoo/connector/storage/embedded"
-	"github.com/openkoo/connector/target/scim"
 	usersync "github.com/openkoo/connector/userSync"
 )
 
 // shutdownTimeout is how long requests under way may take to finish.
 const shutdownTimeout = 15 * time.Second
 
+// adoptInterval is how often a replica looks for pushes that another one left
+// unfinished.
+const adoptInterval = 15 * time.Second
+
+// adoptAge is how old a push must be for another replica to take it over: more
+// than its own may take to answer it.
+const adoptAge = 2 * time.Minute
+
 // app is the connector, wired.
 type app struct {
 	config *config.Config
 	logger *slog.Logger
-	store  *embedded.Store
+	*backends
 	intake *intake.Service
 	fanout *fanout.Fanout
 	http   *http.Server
@@ -52,19 +56,19 @@ func newApp(ctx context.Context, c *config.Config, logger *slog.Logger) (*app, e
 	if err != nil {
 		return nil, err
 	}
-	store, err := embedded.Open(ctx, c.DataDir, embedded.Options{Logger: logger})
+	opened, err := openBackends(ctx, c, logger)
 	if err != nil {
 		return nil, err
 	}
-	a := &app{config: c, logger: logger, store: store}
+	a := &app{config: c, logger: logger, backends: opened}
 	if err := a.wire(keyring); err != nil {
-		return nil, errors.Join(err, store.Close())
+		return nil, errors.Join(err, opened.close())
 	}
 	return a, nil
 }
 
 func openKeyring(c *config.Config) (secrets.Keyring, error) {
-	key, err := base64.StdEncoding.DecodeString(c.EncryptionKey)
+	key, err := base64.StdEncoding.DecodeString(c.EncryptionKey.Reveal())
 	if err != nil {
 		return secrets.Keyring{}, fmt.Errorf("encryptionKey: %w", err)
 	}
@@ -94,36 +98,55 @@ func (a *app) wire(keyring secrets.Keyring) error {
 	if err != nil {
 		return err
 	}
-	if a.fanout, err = fanout.New(a.store, targets, fanout.Options{Logger: a.logger, Registerer: registry}); err != nil {
+	options := fanout.Options{Logger: a.logger, Registerer: registry}
+	if a.shared {
+		options.Coordination = a.coordination
+	}
+	if a.fanout, err = fanout.New(a.store, targets, options); err != nil {
 		return err
 	}
 	door, err := marketplace.NewDoor(marketplace.Options{
-		Keys: a.config.KitAccessKeys, BasePath: a.config.BasePath, Window: a.config.Window, MaxBody: a.config.MaxBody,
+		Keys: a.config.KitKeys(), BasePath: a.config.BasePath, Window: a.config.Window, MaxBody: a.config.MaxBody,
 		Logger: a.logger, Registerer: registry,
-	}, a.intake, local.NewNonces(0, nil))
+	}, a.intake, a.coordination)
 	if err != nil {
 		return err
 	}
 	api, err := admin.New(admin.Options{
-		Token: a.config.AdminToken, Reader: a.store, Replayer: a.store, Health: a.store, Decider: a.intake, Deliverer: a.fanout,
-		Matches:  matches(targets),
+		Token: a.config.AdminToken.Reveal(), Reader: a.store, Replayer: a.store, Health: a.store, Decider: a.intake, Deliverer: a.fanout,
+		Matches: matches(targets), Coordination: a.health,
 		Gatherer: registry, Logger: a.logger,
 	})
 	if err != nil {
 		return err
 	}
-	gin.SetMode(gin.ReleaseMode)
-	router := gin.New()
-	router.HandleMethodNotAllowed = true
-	router.NoRoute(door.NotFound)
-	router.NoMethod(door.NotFound)
-	door.Register(router)
-	api.Register(router)
 	a.http = &http.Server{
-		Handler: router, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
+		Handler: routes(door, api), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelWarn),
 	}
 	return nil
+}
+
+// routes joins the door and the API; each answers what is not found in its own
+// words.
+func routes(door *marketplace.Door, api *admin.API) http.Handler {
+	gin.SetMode(gin.ReleaseMode)
+	router := gin.New()
+	// No header of a caller decides who the audit says it was.
+	_ = router.SetTrustedProxies(nil)
+	door.Register(router)
+	api.Register(router)
+	// The API's own paths are refused in its own words.
+	notFound := func(c *gin.Context) {
+		if admin.Owns(c.Request.URL.Path) {
+			admin.NotFound(c)
+			return
+		}
+		door.NotFound(c)
+	}
+	router.NoRoute(notFound)
+	router.NoMethod(notFound)
+	return router
 }
 
 func matches(targets []fanout.Target) func(string, directory.Scope) bool {
@@ -137,54 +160,17 @@ func matches(targets []fanout.Target) func(string, directory.Scope) bool {
 	}
 }
 
-func buildTargets(configured []config.Target) ([]fanout.Target, error) {
-	var targets []fanout.Target
-	var errs []error
-	for _, t := range configured {
-		connector, err := scim.New(scim.Config{
-			URL: t.URL, BearerToken: t.Auth.Token, UserName: t.Auth.UserName, Password: t.Auth.Password,
-			Parents: scim.Parents(t.Parents), Timeout: t.Timeout, CAFile: t.CAFile, MembersPerChange: t.MembersPerChange,
-		})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("target %q: %w", t.Name, err))
-			continue
-		}
-		targets = append(targets, fanout.Target{
-			Name: t.Name, Type: t.Type, Connector: connector, Match: matchOf(t),
-			OnRevoke: fanout.Policy(t.OnRevoke), OnDelete: fanout.Policy(t.OnDelete),
-			UserNames: fanout.Naming(t.UserNames), Concurrency: t.Concurrency,
-		})
-	}
-	return targets, errors.Join(errs...)
-}
-
-// matchOf says which scopes a target wants: production data, or debugging data
-// where it asks for it, of the tenants it names.
-func matchOf(t config.Target) storage.Match {
-	wanted := directory.Prod
-	if t.TestData {
-		wanted = directory.Test
-	}
-	all := len(t.Tenants) == 0 || slices.Contains(t.Tenants, "*")
-	return func(scope directory.Scope) bool {
-		return scope.Dataset == wanted && (all || slices.Contains(t.Tenants, scope.TenantID))
-	}
-}
-
 // run finishes what a crash interrupted, then serves on the listener until ctx
 // ends. It closes the store.
 func (a *app) run(ctx context.Context, listener net.Listener) (err error) {
-	defer func() { err = errors.Join(err, a.store.Close()) }()
-	finished, err := a.intake.Recover(ctx)
-	if err != nil {
-		a.logger.Error("some interrupted pushes could not be finished; they stay in the journal", "error", err)
-	}
-	if finished > 0 {
-		a.logger.Info("interrupted pushes are finished", "count", finished)
-	}
+	defer func() { err = errors.Join(err, a.close()) }()
+	a.recover(ctx)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.fanout.Run(ctx) })
 	group.Go(func() error { return a.sweep(ctx) })
+	if a.shared {
+		group.Go(func() error { return a.adopt(ctx) })
+	}
 	group.Go(func() error {
 		if err := a.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve: %w", err)
@@ -201,6 +187,35 @@ func (a *app) run(ctx context.Context, listener net.Listener) (err error) {
 		return nil
 	})
 	return group.Wait()
+}
+
+// recover finishes the pushes that a crash interrupted.
+func (a *app) recover(ctx context.Context) {
+	age := time.Duration(0)
+	if a.shared {
+		age = adoptAge
+	}
+	finished, err := a.intake.Recover(ctx, age)
+	if err != nil && ctx.Err() == nil {
+		a.logger.Error("some interrupted pushes could not be finished", "error", err)
+	}
+	if finished > 0 {
+		a.logger.Info("interrupted pushes are finished", "count", finished)
+	}
+}
+
+// adopt finishes, now and then, the pushes of replicas that died.
+func (a *app) adopt(ctx context.Context) error {
+	ticker := time.NewTicker(adoptInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			a.recover(ctx)
+		}
+	}
 }
 
 // sweep removes what is past keeping, now and then.

@@ -96,11 +96,9 @@ func (s *Store) knownScope(ctx context.Context, q querier, scope directory.Scope
 	return id, true, nil
 }
 
-// apply writes what a plan changes.
-func (s *Store) apply(ctx context.Context, t *tx, id int64, plan *directory.Plan) error {
-	if plan.Empty() && len(plan.Touched) == 0 && plan.Delta == (directory.Delta{}) && plan.FullTime == 0 && !plan.HoldSet {
-		return nil
-	}
+// apply writes what a plan changes, and notes the push it came from (nil:
+// none) as the scope's newest of its sort.
+func (s *Store) apply(ctx context.Context, t *tx, id int64, plan *directory.Plan, from *directory.PushMark) error {
 	if err := s.writeEntities(ctx, t, id, plan); err != nil {
 		return err
 	}
@@ -113,12 +111,17 @@ func (s *Store) apply(ctx context.Context, t *tx, id int64, plan *directory.Plan
 	if !plan.Empty() {
 		last = t.w.seq
 	}
-	d := plan.Delta
-	_, err := t.exec(ctx, "UPDATE scopes SET departments = departments + ?, parent_missing = parent_missing + ?, users = users + ?,"+
-		" applications = applications + ?, full_time = MAX(full_time, ?), seq = MAX(seq, ?) WHERE id = ?",
-		d.Departments, d.ParentMissing, d.Users, d.Applications, int64(plan.FullTime), last, id)
+	full, incremental, err := encodeMark(from)
 	if err != nil {
-		return fmt.Errorf("write counters: %w", err)
+		return err
+	}
+	d := plan.Delta
+	_, err = t.exec(ctx, "UPDATE scopes SET departments = departments + ?, parent_missing = parent_missing + ?, users = users + ?,"+
+		" applications = applications + ?, full_time = MAX(full_time, ?), full_digest = CASE WHEN ? THEN ? ELSE full_digest END, seq = MAX(seq, ?),"+
+		" last_full = COALESCE(?, last_full), last_incremental = COALESCE(?, last_incremental) WHERE id = ?",
+		d.Departments, d.ParentMissing, d.Users, d.Applications, int64(plan.FullTime), plan.FullTime != 0 || len(plan.Departments) > 0, plan.FullDigest, last, full, incremental, id)
+	if err != nil {
+		return fmt.Errorf("write state: %w", err)
 	}
 	if plan.HoldSet {
 		if err := setHold(ctx, t, id, plan.Hold); err != nil {
@@ -237,20 +240,23 @@ func setHold(ctx context.Context, t *tx, id int64, hold *directory.Hold) error {
 	return nil
 }
 
-// mark notes the push as the scope's newest of its sort.
-func mark(ctx context.Context, t *tx, id int64, record storage.Record, result directory.Result) error {
-	text, err := json.Marshal(directory.PushMark{
-		ID: record.ID, Kind: record.Kind, Result: result, SourceTime: record.SourceTime, ReceivedAt: record.ReceivedAt,
-	})
+// encodeMark encodes the mark of a push for the column of its sort.
+func encodeMark(mark *directory.PushMark) (full, incremental any, err error) {
+	if mark == nil {
+		return nil, nil, nil
+	}
+	text, err := json.Marshal(mark)
 	if err != nil {
-		return fmt.Errorf("encode mark: %w", err)
+		return nil, nil, fmt.Errorf("encode mark: %w", err)
 	}
-	query := "UPDATE scopes SET last_incremental = ? WHERE id = ?"
-	if record.Kind == directory.AllOrgSync {
-		query = "UPDATE scopes SET last_full = ? WHERE id = ?"
+	if mark.Kind == directory.AllOrgSync {
+		return string(text), nil, nil
 	}
-	if _, err := t.exec(ctx, query, string(text), id); err != nil {
-		return fmt.Errorf("write mark: %w", err)
+	return nil, string(text), nil
+}
+
+func markOf(record storage.Record, result directory.Result) *directory.PushMark {
+	return &directory.PushMark{
+		ID: record.ID, Kind: record.Kind, Result: result, SourceTime: record.SourceTime, ReceivedAt: record.ReceivedAt,
 	}
-	return nil
 }

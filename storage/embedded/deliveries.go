@@ -55,15 +55,22 @@ func (s *Store) deliveryPlaces(ctx context.Context, f storage.DeliveryFilter) ([
 
 // slotsAt reads the matching slots of one place by kind and key.
 func (s *Store) slotsAt(ctx context.Context, f storage.DeliveryFilter, place deliveryPlace, after slotPlace, limit int) ([]storage.Slot, error) {
-	where, args := "t.target = ? AND t.scope = ? AND (t.kind, t.key) > (?, ?)", []any{place.target, place.id, uint8(after.kind), after.key}
+	where, args := "t.target = ? AND t.scope = ?", []any{place.target, place.id}
+	switch {
+	case f.Kind == 0:
+		where, args = where+" AND (t.kind, t.key) > (?, ?)", append(args, uint8(after.kind), after.key)
+	case f.Kind < after.kind:
+		return nil, nil
+	case f.Kind > after.kind:
+		where, args = where+" AND t.kind = ?", append(args, uint8(f.Kind))
+	default: // in these words, so that a page begins where the last one ended
+		where, args = where+" AND t.kind = ? AND t.key > ?", append(args, uint8(f.Kind), after.key)
+	}
 	if f.State != 0 {
 		where, args = where+" AND t.state = ?", append(args, uint8(f.State))
 		if f.State != storage.SlotDelivered {
 			where += " AND t.state <> 4" // the words of the index on the others
 		}
-	}
-	if f.Kind != 0 {
-		where, args = where+" AND t.kind = ?", append(args, uint8(f.Kind))
 	}
 	if f.Key != "" {
 		where, args = where+" AND t.kind IN (1, 2, 3, 4) AND t.key = ?", append(args, f.Key)
@@ -95,7 +102,7 @@ func (s *Store) Deliveries(ctx context.Context, f storage.DeliveryFilter, page s
 	var from deliveryPlace
 	var after slotPlace
 	if page.Cursor != "" {
-		parts, err := decodeCursor(page.Cursor, 4)
+		parts, err := storage.DecodeCursor(page.Cursor, 4)
 		if err != nil {
 			return nil, "", err
 		}
@@ -106,7 +113,7 @@ func (s *Store) Deliveries(ctx context.Context, f storage.DeliveryFilter, page s
 		}
 		from, after = deliveryPlace{target: parts[0], id: id}, slotPlace{storage.SlotKind(kind), parts[3]}
 	}
-	limit := pageLimit(page.Limit)
+	limit := page.Size()
 	places, err := s.deliveryPlaces(ctx, f)
 	if err != nil {
 		return nil, "", err
@@ -135,7 +142,7 @@ func (s *Store) Deliveries(ctx context.Context, f storage.DeliveryFilter, page s
 			lastID = place.id
 		}
 		last := slots[limit-1]
-		return slots[:limit], encodeCursor(last.Target, strconv.FormatInt(lastID, 10), strconv.Itoa(int(last.Kind)), last.Key), nil
+		return slots[:limit], storage.EncodeCursor(last.Target, strconv.FormatInt(lastID, 10), strconv.Itoa(int(last.Kind)), last.Key), nil
 	}
 	return slots, "", nil
 }
@@ -156,6 +163,11 @@ func (s *Store) Counts(ctx context.Context, targetName string, scope *directory.
 		where, args = where+" AND scope = ?", append(args, id)
 		feed, feedArgs = feed+" AND scope = ?", append(feedArgs, id)
 	}
+	// The feed first: a change that becomes a slot in between is then counted
+	// twice, never not at all, so that nothing looks synced that is not.
+	if err := s.read.QueryRowContext(ctx, "SELECT COUNT(*) FROM entities WHERE "+feed, feedArgs...).Scan(&counts.Unrelayed); err != nil {
+		return counts, fmt.Errorf("count unrelayed changes of %s: %w", targetName, err)
+	}
 	rows, err := s.read.QueryContext(ctx, "SELECT state, SUM(n) FROM slot_counts WHERE "+where+" GROUP BY state", args...)
 	if err != nil {
 		return counts, fmt.Errorf("count slots of %s: %w", targetName, err)
@@ -173,9 +185,6 @@ func (s *Store) Counts(ctx context.Context, targetName string, scope *directory.
 	}
 	if err := rows.Err(); err != nil {
 		return counts, fmt.Errorf("count slots of %s: %w", targetName, err)
-	}
-	if err := s.read.QueryRowContext(ctx, "SELECT COUNT(*) FROM entities WHERE "+feed, feedArgs...).Scan(&counts.Unrelayed); err != nil {
-		return counts, fmt.Errorf("count unrelayed changes of %s: %w", targetName, err)
 	}
 	return counts, s.troubles(ctx, where, args, &counts)
 }

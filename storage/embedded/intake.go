@@ -7,90 +7,63 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"sync"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
+	"github.com/openkoo/connector/storage/blob"
 )
 
 var errNoRows = sql.ErrNoRows
 
-var (
-	encoder = sync.OnceValue(func() *zstd.Encoder {
-		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20))
-		if err != nil {
-			panic("zstd: " + err.Error()) // constant options
-		}
-		return e
-	})
-	decoder = sync.OnceValue(func() *zstd.Decoder {
-		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
-		if err != nil {
-			panic("zstd: " + err.Error()) // constant options
-		}
-		return d
-	})
-)
-
-func pack(plain []byte) []byte {
-	if len(plain) == 0 {
-		return nil
-	}
-	return encoder().EncodeAll(plain, make([]byte, 0, len(plain)/4+64))
-}
-
-func unpack(packed []byte) ([]byte, error) {
-	if len(packed) == 0 {
-		return nil, nil
-	}
-	plain, err := decoder().DecodeAll(packed, nil)
-	if err != nil {
-		return nil, fmt.Errorf("stored blob: %w", err)
-	}
-	return plain, nil
-}
-
 // Accept implements storage.Intake.
 func (s *Store) Accept(ctx context.Context, record storage.Record, raw []byte) error {
-	packed := pack(raw)
-	err := s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+	packed := blob.Pack(raw)
+	return s.writer.do(ctx, func(ctx context.Context, t *tx) error {
 		id, err := s.scopeID(ctx, t, record.Scope)
 		if err != nil {
 			return err
 		}
-		return insertRecord(ctx, t, id, record, packed)
+		return insertRecord(ctx, t, id, record, packed, outcome{phase: storage.PhaseReceived})
 	})
-	if err != nil {
-		return fmt.Errorf("journal push %s: %w", record.ID, err)
-	}
-	return nil
 }
 
-func insertRecord(ctx context.Context, t *tx, id int64, r storage.Record, packed []byte) error {
-	n, err := t.exec(ctx, "INSERT INTO journal (id, scope, kind, flag, source_time, received_at, phase, size, raw)"+
-		" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-		r.ID, id, string(r.Kind), int(r.Flag), int64(r.SourceTime), millis(r.ReceivedAt), string(storage.PhaseReceived), r.Size, packed)
-	if err != nil {
-		return err
-	}
-	if n == 0 {
-		return storage.ErrAlreadyExists
-	}
-	return nil
+// outcome is how far a push has come, and what became of it.
+type outcome struct {
+	phase          storage.Phase
+	result, counts string
+	decisions      []byte
+	appliedAt      int64
 }
 
-// finishRecord notes what became of a push.
-func finishRecord(ctx context.Context, t *tx, id string, plan *directory.Plan, decisions []byte) error {
+// outcomeOf is that of an applied push, its decisions packed already.
+func outcomeOf(t *tx, plan *directory.Plan, decisions []byte) (outcome, error) {
 	counts, err := json.Marshal(plan.Counts)
 	if err != nil {
-		return fmt.Errorf("encode counts: %w", err)
+		return outcome{}, fmt.Errorf("encode counts: %w", err)
 	}
-	_, err = t.exec(ctx, "UPDATE journal SET phase = ?, result = ?, counts = ?, decisions = ?, applied_at = ? WHERE id = ?",
-		string(storage.PhaseApplied), string(plan.Result), string(counts), decisions, millis(t.now), id)
+	return outcome{storage.PhaseApplied, string(plan.Result), string(counts), decisions, millis(t.now)}, nil
+}
+
+func insertRecord(ctx context.Context, t *tx, id int64, r storage.Record, packed []byte, o outcome) error {
+	n, err := t.exec(ctx, "INSERT INTO journal (id, scope, kind, flag, source_time, received_at, size, raw, phase, result, counts, decisions, applied_at)"+
+		" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		r.ID, id, string(r.Kind), int(r.Flag), int64(r.SourceTime), millis(r.ReceivedAt), r.Size, packed,
+		string(o.phase), o.result, o.counts, o.decisions, o.appliedAt)
 	if err != nil {
-		return fmt.Errorf("finish record: %w", err)
+		return fmt.Errorf("journal push %s: %w", r.ID, err)
+	}
+	if n == 0 {
+		return fmt.Errorf("journal push %s: %w", r.ID, storage.ErrAlreadyExists)
+	}
+	return nil
+}
+
+// finishRecord notes what became of a push that was journaled before.
+func finishRecord(ctx context.Context, t *tx, id string, o outcome) error {
+	_, err := t.exec(ctx, "UPDATE journal SET phase = ?, result = ?, counts = ?, decisions = ?, applied_at = ? WHERE id = ?",
+		string(o.phase), o.result, o.counts, o.decisions, o.appliedAt, id)
+	if err != nil {
+		return fmt.Errorf("finish record of push %s: %w", id, err)
 	}
 	return nil
 }
@@ -104,14 +77,14 @@ func packDecisions(decisions []directory.Decision) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode decisions: %w", err)
 	}
-	return pack(text), nil
+	return blob.Pack(text), nil
 }
 
 // ApplyAtOnce implements storage.Intake.
 func (s *Store) ApplyAtOnce(ctx context.Context, record storage.Record, raw []byte, plan storage.PlanFunc) (*directory.Plan, error) {
 	release := s.turns.share(record.Scope)
 	defer release()
-	packed := pack(raw)
+	packed := blob.Pack(raw)
 	var planned *directory.Plan
 	var id int64
 	err := s.writer.do(ctx, func(ctx context.Context, t *tx) (err error) {
@@ -121,35 +94,24 @@ func (s *Store) ApplyAtOnce(ctx context.Context, record storage.Record, raw []by
 		if planned, err = plan(ctx, view{q: t, scope: record.Scope, id: id}); err != nil {
 			return err
 		}
-		if err := insertRecord(ctx, t, id, record, packed); err != nil {
-			return fmt.Errorf("journal push %s: %w", record.ID, err)
+		decisions, err := packDecisions(planned.Decisions)
+		if err != nil {
+			return err
 		}
-		return s.finish(ctx, t, id, record, planned)
+		o, err := outcomeOf(t, planned, decisions)
+		if err != nil {
+			return err
+		}
+		if err := insertRecord(ctx, t, id, record, packed, o); err != nil {
+			return err
+		}
+		return s.apply(ctx, t, id, planned, markOf(record, planned.Result))
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.scopes.add(id, record.Scope)
 	return planned, nil
-}
-
-// finish applies a plan and closes the push's record.
-func (s *Store) finish(ctx context.Context, t *tx, id int64, record storage.Record, plan *directory.Plan) error {
-	decisions, err := packDecisions(plan.Decisions)
-	if err != nil {
-		return err
-	}
-	return s.finishPacked(ctx, t, id, record, plan, decisions)
-}
-
-func (s *Store) finishPacked(ctx context.Context, t *tx, id int64, record storage.Record, plan *directory.Plan, decisions []byte) error {
-	if err := finishRecord(ctx, t, record.ID, plan, decisions); err != nil {
-		return err
-	}
-	if err := s.apply(ctx, t, id, plan); err != nil {
-		return fmt.Errorf("apply push %s: %w", record.ID, err)
-	}
-	return mark(ctx, t, id, record, plan.Result)
 }
 
 // ApplyAccepted implements storage.Intake.
@@ -179,7 +141,14 @@ func (s *Store) ApplyAccepted(ctx context.Context, pushID string, plan storage.P
 		return nil, err
 	}
 	err = s.writer.do(ctx, func(ctx context.Context, t *tx) error {
-		return s.finishPacked(ctx, t, scopeID, record, planned, decisions)
+		o, err := outcomeOf(t, planned, decisions)
+		if err != nil {
+			return err
+		}
+		if err := finishRecord(ctx, t, pushID, o); err != nil {
+			return err
+		}
+		return s.apply(ctx, t, scopeID, planned, markOf(record, planned.Result))
 	})
 	if err != nil {
 		return nil, err
@@ -227,7 +196,7 @@ func (s *Store) Unfinished(ctx context.Context) iter.Seq2[storage.UnfinishedPush
 			}
 			var raw []byte
 			if err == nil {
-				raw, err = unpack(packed)
+				raw, err = blob.Unpack(packed)
 			}
 			if err != nil {
 				err = fmt.Errorf("read unfinished push: %w", err)
@@ -271,7 +240,7 @@ func (s *Store) Decide(ctx context.Context, pushID, note string, plan func(conte
 			return fmt.Errorf("note decision: %w", err)
 		}
 		planned.HoldSet, planned.Hold = true, nil
-		return s.apply(ctx, t, scopeID, planned)
+		return s.apply(ctx, t, scopeID, planned, nil)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("decide push %s: %w", pushID, err)

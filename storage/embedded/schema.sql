@@ -5,6 +5,7 @@ CREATE TABLE scopes (
   tenant_id TEXT NOT NULL,
   instance_id TEXT NOT NULL,
   full_time INTEGER NOT NULL DEFAULT 0,
+  full_digest BLOB,
   departments INTEGER NOT NULL DEFAULT 0,
   parent_missing INTEGER NOT NULL DEFAULT 0,
   users INTEGER NOT NULL DEFAULT 0,
@@ -56,6 +57,7 @@ CREATE TABLE journal (
 );
 CREATE INDEX journal_scope ON journal (scope, id);
 CREATE INDEX journal_open ON journal (id) WHERE phase = 'received';
+CREATE INDEX journal_held ON journal (id) WHERE result = 'held';
 CREATE INDEX journal_applied ON journal (applied_at) WHERE phase = 'applied';
 
 -- What each target should have of each entity, and what it has.

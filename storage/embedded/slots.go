@@ -113,9 +113,13 @@ func (s *Store) DueScopes(ctx context.Context, targetName string, now time.Time)
 }
 
 // Claim implements storage.Fanout.
-func (s *Store) Claim(ctx context.Context, targetName string, scope directory.Scope, now time.Time, limit int) ([]storage.Task, error) {
+func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, limit int) ([]storage.Task, error) {
+	targetName, scope := lease.Target, lease.Scope
 	var claimed []storage.Task
 	err := s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+		if err := s.leases.check(lease, t.now); err != nil {
+			return err
+		}
 		id, err := s.scopeOf(ctx, t, scope)
 		if err != nil {
 			return err
@@ -168,9 +172,15 @@ func (s *Store) Lookup(ctx context.Context, targetName string, scope directory.S
 }
 
 // Settle implements storage.Fanout.
-func (s *Store) Settle(ctx context.Context, slots []storage.Slot) error {
+func (s *Store) Settle(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {
 	err := s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+		if err := s.leases.check(lease, t.now); err != nil {
+			return err
+		}
 		for i := range slots {
+			if slots[i].Target != lease.Target || slots[i].Scope != lease.Scope {
+				return fmt.Errorf("%s %q of %s at %s: the lease is for %s at %s", slots[i].Kind, slots[i].Key, slots[i].Scope, slots[i].Target, lease.Scope, lease.Target)
+			}
 			if err := s.settleOne(ctx, t, &slots[i]); err != nil {
 				return fmt.Errorf("%s %q: %w", slots[i].Kind, slots[i].Key, err)
 			}
@@ -225,7 +235,7 @@ func (s *Store) settleOne(ctx context.Context, t *tx, slot *storage.Slot) error 
 // wake makes slots due that are at rest. byGroup names the index: without
 // statistics the planner would pass all slots of the scope for each department.
 const (
-	wake = " SET state = 1, attempts = CASE WHEN state = 5 THEN 0 ELSE attempts END, due_at = ?1, error_class = '', last_error = ''," +
+	wake = " SET state = 1, due_at = ?1, error_class = '', last_error = ''," +
 		" dirty_since = CASE WHEN state = 4 THEN ?1 ELSE dirty_since END WHERE target = ?2 AND scope = ?3"
 	byGroup    = "UPDATE slots INDEXED BY slots_group"
 	wakeOwn    = "UPDATE slots" + wake + " AND kind = ?4 AND key = ?5 AND state IN (3, 4, 5)"

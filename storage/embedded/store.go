@@ -38,6 +38,8 @@ type Options struct {
 	Logger *slog.Logger     // default slog.Default
 	// MaxPages bounds the database file in pages of 4 KiB, 0 for no bound.
 	MaxPages int
+
+	driver string // of database/sql; tests look over its shoulder
 }
 
 // Store is the embedded store. Its methods may be called from many goroutines.
@@ -49,6 +51,7 @@ type Store struct {
 	writer  *writer
 	turns   turns
 	scopes  scopeIDs
+	leases  leases
 
 	mu      sync.Mutex
 	changed chan struct{}
@@ -68,6 +71,9 @@ func Open(ctx context.Context, dir string, options Options) (*Store, error) {
 	}
 	if options.Logger == nil {
 		options.Logger = slog.Default()
+	}
+	if options.driver == "" {
+		options.driver = "sqlite"
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w; set ORGSYNC_DATA_DIR to one that can be written", err)
@@ -105,7 +111,7 @@ func (s *Store) open(ctx context.Context, path string) error {
 	if err := file.Close(); err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
-	if s.write, err = sql.Open("sqlite", dsn(path, false)); err != nil {
+	if s.write, err = sql.Open(s.options.driver, dsn(path, false)); err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
 	s.write.SetMaxOpenConns(1)
@@ -121,7 +127,7 @@ func (s *Store) open(ctx context.Context, path string) error {
 			return errors.Join(fmt.Errorf("bound database: %w", err), conn.Close())
 		}
 	}
-	if s.read, err = sql.Open("sqlite", dsn(path, true)); err != nil {
+	if s.read, err = sql.Open(s.options.driver, dsn(path, true)); err != nil {
 		return errors.Join(fmt.Errorf("open database: %w", err), conn.Close())
 	}
 	s.read.SetMaxOpenConns(readers)

@@ -70,8 +70,8 @@ func sweepJournal(ctx context.Context, t *tx, before int64, _ *place) (int, bool
 func sweepTombstones(ctx context.Context, t *tx, before int64, from *place) (n int, more bool, err error) {
 	rows, err := t.QueryContext(ctx, "SELECT changed_at, scope, kind, key, "+
 		"seq <= COALESCE((SELECT MIN(seq) FROM relays), seq)"+
-		" AND NOT EXISTS (SELECT 1 FROM relays r JOIN slots t ON t.target = r.target AND t.scope = e.scope AND t.kind IN (1, 2, 3, 4) AND t.key = e.key"+
-		" AND t.state <> 4 AND (e.kind = 3) = (t.kind IN (2, 4)))"+
+		" AND NOT EXISTS (SELECT 1 FROM relays r CROSS JOIN slots t ON t.target = r.target AND t.scope = e.scope AND t.kind IN (1, 2, 3, 4) AND t.key = e.key"+
+		" AND +t.state <> 4 AND (e.kind = 3) = (t.kind IN (2, 4)))"+
 		" FROM entities e WHERE flags & 1 = 1 AND changed_at < ? AND (changed_at, scope, kind, key) > (?, ?, ?, ?)"+
 		" ORDER BY changed_at, scope, kind, key LIMIT ?", before, from.at, from.scope, from.kind, from.key, sweepStep)
 	if err != nil {
@@ -151,7 +151,7 @@ func (s *Store) sweepTestData(ctx context.Context, t *tx, before int64, from *pl
 		if err := detach(ctx, t, id, plan, before); err != nil {
 			return 0, false, err
 		}
-		if err := s.apply(ctx, t, id, plan); err != nil {
+		if err := s.apply(ctx, t, id, plan, nil); err != nil {
 			return 0, false, err
 		}
 	}
@@ -162,7 +162,7 @@ func (s *Store) sweepTestData(ctx context.Context, t *tx, before int64, from *pl
 func detach(ctx context.Context, t *tx, id int64, plan *directory.Plan, before int64) error {
 	v := view{q: t, id: id}
 	for _, parent := range slices.Clone(plan.Departments) {
-		children, err := v.Children(ctx, parent.Code)
+		children, err := v.children(ctx, parent.Code)
 		if err != nil {
 			return err
 		}
@@ -179,37 +179,21 @@ func detach(ctx context.Context, t *tx, id int64, plan *directory.Plan, before i
 	return nil
 }
 
-// expire adds an entity's tombstone to a plan. It keeps no personal data, and
-// its grants are withdrawn: coming back, it is to be granted anew.
+// expire adds an entity's tombstone to a plan.
 func expire(plan *directory.Plan, e *row) error {
-	meta := e.meta()
-	meta.Deleted = true
-	meta.Version++
 	switch e.kind {
 	case directory.KindTenant:
-		plan.Tenant = &directory.Tenant{Meta: meta}
+		plan.ExpireTenant(directory.Tenant{Meta: e.meta()})
 	case directory.KindDepartment:
-		d := e.department()
-		if d.ParentMissing {
-			plan.Delta.ParentMissing--
-		}
-		d.ParentMissing, d.Meta = false, meta
-		plan.Departments = append(plan.Departments, d)
-		plan.Delta.Departments--
+		plan.ExpireDepartment(e.department())
 	case directory.KindUser:
 		u, err := e.user()
 		if err != nil {
 			return err
 		}
-		for appID, grant := range u.Grants {
-			grant.Revoked = true
-			u.Grants[appID] = grant
-		}
-		plan.Users = append(plan.Users, directory.User{UserName: e.key, Grants: u.Grants, Meta: meta})
-		plan.Delta.Users--
+		plan.ExpireUser(u)
 	case directory.KindApplication:
-		plan.Applications = append(plan.Applications, directory.Application{AppID: e.key, Meta: meta})
-		plan.Delta.Applications--
+		plan.ExpireApplication(directory.Application{AppID: e.key, Meta: e.meta()})
 	}
 	return nil
 }

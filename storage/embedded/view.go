@@ -127,7 +127,7 @@ func (v view) State(ctx context.Context) (directory.State, error) {
 // one refused: the latter are not known to anybody.
 const seenScope = "(last_full IS NOT NULL OR last_incremental IS NOT NULL)"
 
-const stateColumns = "id, dataset, instance_id, tenant_id, full_time, departments, parent_missing, users, applications, seq, hold, last_full, last_incremental"
+const stateColumns = "id, dataset, instance_id, tenant_id, full_time, full_digest, departments, parent_missing, users, applications, seq, hold, last_full, last_incremental"
 
 func readState(ctx context.Context, q querier, scope directory.Scope) (directory.State, error) {
 	_, state, err := scanState(q.QueryRowContext(ctx,
@@ -141,7 +141,7 @@ func readState(ctx context.Context, q querier, scope directory.Scope) (directory
 
 func scanState(rows interface{ Scan(...any) error }) (id int64, s directory.State, err error) {
 	var hold, full, incremental sql.NullString
-	err = rows.Scan(&id, &s.Scope.Dataset, &s.Scope.InstanceID, &s.Scope.TenantID, &s.FullTime,
+	err = rows.Scan(&id, &s.Scope.Dataset, &s.Scope.InstanceID, &s.Scope.TenantID, &s.FullTime, &s.FullDigest,
 		&s.Departments, &s.ParentMissing, &s.Users, &s.Applications, &s.Seq, &hold, &full, &incremental)
 	if err != nil {
 		return 0, s, err
@@ -225,9 +225,29 @@ func (v view) Departments(ctx context.Context) iter.Seq2[directory.Department, e
 	}
 }
 
-func (v view) Children(ctx context.Context, code string) ([]directory.Department, error) {
+func (v view) Around(ctx context.Context, code, parentCode string) (directory.Surroundings, error) {
+	var around directory.Surroundings
+	err := v.each(ctx, "WHERE scope = ? AND kind = ? AND key IN (?, ?)",
+		[]any{v.id, directory.KindDepartment, code, parentCode}, func(e *row) error {
+			if e.key == code {
+				around.Self, around.Known = e.department(), true
+			}
+			if e.key == parentCode {
+				around.ParentLives = e.flags&flagDeleted == 0
+			}
+			return nil
+		})
+	if err != nil {
+		return around, err
+	}
+	around.Children, err = v.children(ctx, code)
+	return around, err
+}
+
+// children are the living departments whose parent is code.
+func (v view) children(ctx context.Context, code string) ([]directory.Department, error) {
 	var children []directory.Department
-	err := v.each(ctx, "scope = ? AND kind = ? AND parent = ? AND flags & 1 = 0 ORDER BY key",
+	err := v.each(ctx, byParent+" AND flags & 1 = 0 ORDER BY key",
 		[]any{v.id, directory.KindDepartment, code}, func(e *row) error {
 			children = append(children, e.department())
 			return nil
@@ -235,21 +255,37 @@ func (v view) Children(ctx context.Context, code string) ([]directory.Department
 	return children, err
 }
 
-func (v view) CountUsersIn(ctx context.Context, code string) (n int, err error) {
-	err = v.q.QueryRowContext(ctx,
-		"SELECT COUNT(*) FROM entities WHERE scope = ? AND kind = ? AND parent = ? AND flags & 1 = 0",
-		v.id, directory.KindUser, code).Scan(&n)
+func (v view) UsersIn(ctx context.Context, codes []string) (map[string]int, error) {
+	users := make(map[string]int)
+	err := inChunks(codes, func(chunk []string) error {
+		rows, err := v.q.QueryContext(ctx,
+			"SELECT parent, COUNT(*) FROM entities INDEXED BY entities_parent WHERE scope = ? AND kind = ? AND parent IN ("+marks(len(chunk))+") AND flags & 1 = 0 GROUP BY parent",
+			append([]any{v.id, directory.KindUser}, anys(chunk)...)...)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var code string
+			var n int
+			if err := rows.Scan(&code, &n); err != nil {
+				return err
+			}
+			users[code] = n
+		}
+		return rows.Err()
+	})
 	if err != nil {
-		return 0, fmt.Errorf("count users in %q: %w", code, err)
+		return nil, fmt.Errorf("count users of %s: %w", v.scope, err)
 	}
-	return n, nil
+	return users, nil
 }
 
 func (v view) Users(ctx context.Context, names []string) (map[string]directory.User, error) {
 	users := make(map[string]directory.User, len(names))
 	err := inChunks(names, func(chunk []string) error {
 		args := append([]any{v.id, directory.KindUser}, anys(chunk)...)
-		return v.each(ctx, "scope = ? AND kind = ? AND key IN ("+marks(len(chunk))+")", args, func(e *row) error {
+		return v.each(ctx, "WHERE scope = ? AND kind = ? AND key IN ("+marks(len(chunk))+")", args, func(e *row) error {
 			u, err := e.user()
 			users[u.UserName] = u
 			return err
@@ -258,9 +294,13 @@ func (v view) Users(ctx context.Context, names []string) (map[string]directory.U
 	return users, err
 }
 
+// byParent goes by the index on parents. SQLite, which knows nothing of how
+// many there are, would read the whole scope instead.
+const byParent = "INDEXED BY entities_parent WHERE scope = ? AND kind = ? AND parent = ?"
+
 // each reads the entities of a condition.
 func (v view) each(ctx context.Context, where string, args []any, do func(*row) error) error {
-	rows, err := v.q.QueryContext(ctx, "SELECT "+entityColumns+" FROM entities e WHERE "+where, args...)
+	rows, err := v.q.QueryContext(ctx, "SELECT "+entityColumns+" FROM entities e "+where, args...)
 	if err != nil {
 		return fmt.Errorf("read entities of %s: %w", v.scope, err)
 	}

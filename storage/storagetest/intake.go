@@ -32,6 +32,7 @@ var intakeTests = map[string]func(*bundle){
 			FullTime: 5,
 		}
 		record := b.apply(acme, plan)
+		b.readFeed()
 		for range 2 {
 			b.view(acme, func(v storage.View) {
 				tenant, ok, err := v.Tenant(b.ctx)
@@ -56,9 +57,10 @@ var intakeTests = map[string]func(*bundle){
 				require.True(b, ok)
 				require.Equal(b, []byte{1, 2}, app.SealedSecret)
 				require.Equal(b, []byte{3}, app.SecretFingerprint)
-				n, err := v.CountUsersIn(b.ctx, "d1")
+				in, err := v.UsersIn(b.ctx, []string{"d1", "d2"})
 				require.NoError(b, err)
-				require.Equal(b, 1, n)
+				require.Equal(b, 1, in["d1"])
+				require.Zero(b, in["d2"])
 			})
 			state, err := b.store.State(b.ctx, acme)
 			require.NoError(b, err)
@@ -121,6 +123,27 @@ var intakeTests = map[string]func(*bundle){
 		require.ErrorContains(b, err, "boom")
 		b.apply(acme, departments("a"))
 		require.Equal(b, []string{"a"}, b.codes(acme))
+	},
+
+	"the digest of a full push stays until a department changes": func(b *bundle) {
+		digest := func() []byte {
+			state, err := b.store.State(b.ctx, acme)
+			require.NoError(b, err)
+			return state.FullDigest
+		}
+		plan := departments("a")
+		plan.FullTime, plan.FullDigest = 7, []byte{1, 2}
+		b.applyFull(acme, plan)
+		require.Equal(b, []byte{1, 2}, digest())
+		b.reopen()
+		b.apply(acme, &directory.Plan{Users: []directory.User{user("ann", "a", 1)}})
+		require.Equal(b, []byte{1, 2}, digest())
+		b.apply(acme, departments("b"))
+		require.Empty(b, digest())
+		b.applyFull(acme, &directory.Plan{FullTime: 8, FullDigest: []byte{3}})
+		require.Equal(b, []byte{3}, digest())
+		b.applyFull(acme, &directory.Plan{FullTime: 9})
+		require.Empty(b, digest())
 	},
 
 	"an id is taken once": func(b *bundle) {
@@ -255,16 +278,74 @@ var intakeTests = map[string]func(*bundle){
 		require.Empty(b, b.codes(acme))
 	},
 
-	"children and early ends": func(b *bundle) {
-		plan := &directory.Plan{Delta: directory.Delta{Departments: 3}, Departments: []directory.Department{department("r", "", 1), department("c2", "r", 1), department("c1", "r", 1)}}
-		dead := department("c3", "r", 1)
-		dead.Deleted = true
-		plan.Departments = append(plan.Departments, dead)
+	"around a department": func(b *bundle) {
+		waiting, dead := department("c1", "r", 1), department("c3", "r", 1)
+		waiting.ParentMissing, dead.Deleted = true, true
+		plan := &directory.Plan{Departments: []directory.Department{department("r", "", 1), department("c2", "r", 1), waiting, dead}}
 		b.apply(acme, plan)
-		b.view(acme, func(v storage.View) {
-			children, err := v.Children(b.ctx, "r")
+		b.apply(other, departments("x"))
+		around := func(v storage.View, code, parent string) directory.Surroundings {
+			found, err := v.Around(b.ctx, code, parent)
 			require.NoError(b, err)
-			require.Len(b, children, 2)
+			return found
+		}
+		b.view(acme, func(v storage.View) {
+			root := around(v, "r", "")
+			require.True(b, root.Known)
+			require.Equal(b, "r", root.Self.Code)
+			require.False(b, root.ParentLives, "the root is no department")
+			require.Len(b, root.Children, 2, "children that wait count, dead ones do not")
+			require.Equal(b, []string{"c1", "c2"}, []string{root.Children[0].Code, root.Children[1].Code})
+			require.True(b, root.Children[0].ParentMissing)
+
+			leaf := around(v, "c2", "r")
+			require.True(b, leaf.Known)
+			require.True(b, leaf.ParentLives)
+			require.Empty(b, leaf.Children)
+
+			tomb := around(v, "c3", "c3")
+			require.True(b, tomb.Known)
+			require.True(b, tomb.Self.Deleted)
+			require.False(b, tomb.ParentLives, "a tombstone is no parent")
+
+			require.Equal(b, directory.Surroundings{}, around(v, "x", "nobody"), "another scope's is not known")
+		})
+		b.view(debug, func(v storage.View) {
+			require.Equal(b, directory.Surroundings{}, around(v, "r", "r"), "nor is anything in a scope never seen")
+		})
+	},
+
+	"users are counted by department": func(b *bundle) {
+		plan := &directory.Plan{}
+		var codes []string
+		for i := range 600 {
+			code := fmt.Sprintf("d%03d", i)
+			codes = append(codes, code)
+			for n := range i % 3 {
+				plan.Users = append(plan.Users, user(fmt.Sprintf("%s-%d", code, n), code, 1))
+			}
+		}
+		gone := user("gone", "d000", 1)
+		gone.Deleted = true
+		plan.Users = append(plan.Users, gone)
+		b.apply(acme, plan)
+		b.apply(other, &directory.Plan{Users: []directory.User{user("ann", "d000", 1)}})
+		b.view(acme, func(v storage.View) {
+			in, err := v.UsersIn(b.ctx, append(codes, "nobody"))
+			require.NoError(b, err)
+			for i, code := range codes {
+				require.Equal(b, i%3, in[code], code)
+			}
+			require.Zero(b, in["nobody"])
+			in, err = v.UsersIn(b.ctx, nil)
+			require.NoError(b, err)
+			require.Empty(b, in)
+		})
+	},
+
+	"early ends": func(b *bundle) {
+		b.apply(acme, departments("r", "c1", "c2"))
+		b.view(acme, func(v storage.View) {
 			for d := range v.Departments(b.ctx) {
 				again, ok, err := v.Department(b.ctx, d.Code)
 				require.NoError(b, err)
@@ -273,7 +354,7 @@ var intakeTests = map[string]func(*bundle){
 				break
 			}
 		})
-		require.Equal(b, []string{"c1", "c2", "c3", "r"}, b.codes(acme))
+		require.Equal(b, []string{"c1", "c2", "r"}, b.codes(acme))
 	},
 
 	"listeners hear of a change": func(b *bundle) {

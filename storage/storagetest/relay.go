@@ -73,7 +73,7 @@ var relayTests = map[string]func(*bundle){
 		b.relay("t", storage.RelayOptions{})
 		task := b.claim("t", acme)[0]
 		task.State, task.Attempts, task.LastError = storage.SlotDead, 3, "no"
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{task.Slot}))
+		b.settle(task.Slot)
 		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 2)}})
 		b.relay("t", storage.RelayOptions{})
 		slot := b.slot("t", acme, storage.SlotDepartment, "a")
@@ -115,7 +115,7 @@ var slotTests = map[string]func(*bundle){
 		require.Equal(b, []directory.Scope{acme}, due)
 		task := b.claim("t", acme)[0]
 		task.State, task.Attempts, task.LastError, task.DueAt = storage.SlotRetrying, 1, "late", b.clock.now().Add(time.Minute)
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{task.Slot}))
+		b.settle(task.Slot)
 		require.Empty(b, b.claim("t", acme))
 		due, next, err := b.store.DueScopes(b.ctx, "t", b.clock.now())
 		require.NoError(b, err)
@@ -137,7 +137,7 @@ var slotTests = map[string]func(*bundle){
 		task := b.claim("t", acme)[0]
 		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 2)}})
 		b.relay("t", storage.RelayOptions{})
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{delivered(task.Slot)}))
+		b.settle(delivered(task.Slot))
 		slot := b.slot("t", acme, storage.SlotDepartment, "a")
 		require.Equal(b, storage.SlotPending, slot.State)
 		require.Equal(b, "remote-a", slot.RemoteID)
@@ -157,7 +157,7 @@ var slotTests = map[string]func(*bundle){
 		}
 		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 2)}})
 		b.relay("t", storage.RelayOptions{})
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{delivered(ann)}))
+		b.settle(delivered(ann))
 		require.Equal(b, storage.SlotPending, b.slot("t", acme, storage.SlotUser, "ann").State)
 	},
 
@@ -167,16 +167,16 @@ var slotTests = map[string]func(*bundle){
 		tasks := b.claimed("t", acme)
 		group, member := tasks[storage.SlotDepartment].Slot, tasks[storage.SlotMembership].Slot
 		member.State, member.Group, member.Hash = storage.SlotWaiting, "a", ""
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{member, delivered(tasks[storage.SlotUser].Slot)}))
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{delivered(group)}))
+		b.settle(member, delivered(tasks[storage.SlotUser].Slot))
+		b.settle(delivered(group))
 		woken := b.slot("t", acme, storage.SlotMembership, "ann")
 		require.Equal(b, storage.SlotPending, woken.State)
 		woken.Group = "a"
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{delivered(woken)}))
+		b.settle(delivered(woken))
 
 		lost := b.slot("t", acme, storage.SlotDepartment, "a")
 		lost.RemoteID, lost.State, lost.DueAt = "", storage.SlotRetrying, b.clock.now()
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{lost}))
+		b.settle(lost)
 		member = b.slot("t", acme, storage.SlotMembership, "ann")
 		require.Equal(b, storage.SlotPending, member.State)
 		require.Empty(b, member.Hash)
@@ -194,13 +194,15 @@ var slotTests = map[string]func(*bundle){
 			for _, state := range []storage.SlotState{storage.SlotWaiting, storage.SlotDelivered, storage.SlotDead} {
 				key := map[storage.SlotKind]string{storage.SlotDepartment: "a", storage.SlotUser: "ann"}[kind]
 				place := b.slot("t", acme, member, key)
-				place.State, place.Group = state, "elsewhere"
+				place.State, place.Group, place.Attempts = state, "elsewhere", 3
 				object := b.slot("t", acme, kind, key)
 				object.State, object.RemoteID = storage.SlotDelivered, "r-"+state.String()
-				require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{place}))
-				require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{object}))
-				require.Equal(b, storage.SlotPending, b.slot("t", acme, member, key).State, "%s of %s", state, kind)
-				require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{place, object}))
+				b.settle(place)
+				b.settle(object)
+				woken := b.slot("t", acme, member, key)
+				require.Equal(b, storage.SlotPending, woken.State, "%s of %s", state, kind)
+				require.Equal(b, 3, woken.Attempts, "what fails again and again is to be known")
+				b.settle(place, object)
 				require.Equal(b, state, b.slot("t", acme, member, key).State, "the same id wakes nobody")
 			}
 		}
@@ -212,10 +214,10 @@ var slotTests = map[string]func(*bundle){
 		b.deliver("t", acme)
 		member := b.slot("t", acme, storage.SlotMembership, "ann")
 		member.Group = "a"
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{member}))
+		b.settle(member)
 		group := b.slot("t", acme, storage.SlotDepartment, "a")
 		group.RemoteID = "another"
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{group}))
+		b.settle(group)
 		member = b.slot("t", acme, storage.SlotMembership, "ann")
 		require.Equal(b, storage.SlotPending, member.State)
 		require.Equal(b, "h", member.Hash)
@@ -227,7 +229,7 @@ var slotTests = map[string]func(*bundle){
 		b.deliver("t", acme)
 		alone := b.slot("t", acme, storage.SlotMembership, "ann")
 		alone.Hash = ""
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{alone}))
+		b.settle(alone)
 		b.apply(acme, departments("a"))
 		b.relay("t", storage.RelayOptions{})
 		require.Equal(b, storage.SlotPending, b.slot("t", acme, storage.SlotMembership, "ann").State)
@@ -247,7 +249,7 @@ var slotTests = map[string]func(*bundle){
 			}
 			slots = append(slots, slot)
 		}
-		require.NoError(b, b.store.Settle(b.ctx, slots))
+		b.settle(slots...)
 		listed := pages(b, func(p storage.Page) ([]storage.Slot, string, error) {
 			p.Limit = 2
 			if p.Cursor != "" {

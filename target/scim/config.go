@@ -3,8 +3,9 @@ package scim
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
+
+	"github.com/openkoo/connector/target/httpclient"
 )
 
 // Parents says how the tree is kept at the target.
@@ -34,19 +35,16 @@ type Config struct {
 	MembersPerChange int
 	// ShortRetries within one attempt, default 2, less than 0 for none.
 	ShortRetries int
+	// DenyPrivate refuses private and loopback addresses. Identity providers
+	// inside a company's network are usual, so they are allowed otherwise.
+	DenyPrivate bool
 }
 
 // Validate reports everything that is wrong at once.
 func (c Config) Validate() error {
 	var errs []error
-	u, err := url.Parse(c.URL)
-	switch {
-	case err != nil:
-		errs = append(errs, fmt.Errorf("url: %w", err))
-	case u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
-		errs = append(errs, fmt.Errorf("url: %q: want http:// or https:// and a host", c.URL))
-	case u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		errs = append(errs, errors.New("url: no query, fragment or credentials belong in it"))
+	if err := httpclient.CheckURL(c.URL); err != nil {
+		errs = append(errs, err)
 	}
 	if c.Parents != "" && c.Parents != ParentsNested && c.Parents != ParentsOff {
 		errs = append(errs, fmt.Errorf("parents: %q: want nested or off", c.Parents))

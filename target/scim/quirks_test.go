@@ -258,7 +258,7 @@ func TestBasicAuthenticationLetsIn(t *testing.T) {
 			continue
 		}
 		require.Equal(t, want, target.ClassOf(err))
-		require.ErrorContains(t, err, "you said Basic …")
+		require.ErrorContains(t, err, "you said Basic [secret]")
 	}
 }
 

@@ -1,0 +1,128 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// floorDir makes the test binary the floor's server.
+const floorDir = "ORGSYNC_BENCH_FLOOR_DIR"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(floorDir); dir != "" {
+		serveFloor(dir)
+		return
+	}
+	code := m.Run()
+	_ = os.RemoveAll(binaryDir)
+	os.Exit(code)
+}
+
+// binaryDir is where the program was built to, empty if it was not needed.
+var binaryDir string
+
+// binary is the program as it ships.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "orgsync-bench-")
+	if err != nil {
+		return "", err
+	}
+	binaryDir = dir
+	path := filepath.Join(dir, "orgsync")
+	build := exec.Command("go", "build", "-trimpath", "-o", path, "../../cmd/orgsync")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build: %w: %s", err, text)
+	}
+	return path, nil
+})
+
+// server is a running program, ours or the floor.
+type server struct {
+	base, key string
+	command   *exec.Cmd
+}
+
+// startProgram runs `orgsync serve` on an empty directory, without targets.
+func startProgram(tb testing.TB) *server {
+	tb.Helper()
+	path, err := binary()
+	require.NoError(tb, err)
+	dir := tb.TempDir()
+	command := exec.Command(path, "serve", "--data-dir", dir, "--listen", "127.0.0.1:0")
+	command.Env = append(os.Environ(), "ORGSYNC_LOG_LEVEL=error", "ORGSYNC_MAX_BODY=1000000000")
+	s := start(tb, command, regexp.MustCompile(`Production address +(http://\S+)`))
+	key, err := os.ReadFile(filepath.Join(dir, "kit-access-key"))
+	require.NoError(tb, err)
+	s.key = strings.TrimSpace(string(key))
+	return s
+}
+
+// startFloor runs the bare server: it verifies a signature and commits a row.
+func startFloor(tb testing.TB) *server {
+	tb.Helper()
+	self, err := os.Executable()
+	require.NoError(tb, err)
+	command := exec.Command(self)
+	command.Env = append(os.Environ(), floorDir+"="+tb.TempDir())
+	s := start(tb, command, regexp.MustCompile(`floor (http://\S+)`))
+	s.key = floorKey
+	return s
+}
+
+func start(tb testing.TB, command *exec.Cmd, ready *regexp.Regexp) *server {
+	tb.Helper()
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	command.Stderr = os.Stderr
+	out, err := command.StdoutPipe()
+	require.NoError(tb, err)
+	require.NoError(tb, command.Start())
+	tb.Cleanup(func() {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+	})
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if match := ready.FindStringSubmatch(lines.Text()); match != nil {
+			go func() {
+				for lines.Scan() { // the rest must not block the program
+				}
+			}()
+			return &server{base: match[1], command: command}
+		}
+	}
+	require.FailNow(tb, "the program ended before it was ready")
+	return nil
+}
+
+// peakMB is the largest resident set so far, in MB.
+func (s *server) peakMB(tb testing.TB) float64 {
+	tb.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.command.Process.Pid))
+	require.NoError(tb, err)
+	match := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(text)
+	require.NotNil(tb, match)
+	kB, err := strconv.ParseFloat(string(match[1]), 64)
+	require.NoError(tb, err)
+	return kB / 1000
+}
+
+// stop ends the program before the benchmark does.
+func (s *server) stop(ctx context.Context, tb testing.TB) {
+	tb.Helper()
+	require.NoError(tb, ctx.Err())
+	require.NoError(tb, s.command.Process.Kill())
+	_ = s.command.Wait()
+}
