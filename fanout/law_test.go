@@ -63,11 +63,16 @@ func TestLawTheTargetConvergesAfterAnyFaults(t *testing.T) {
 			}
 			p.proxy.Next(plan...)
 			b.randomPush(rt)
-			switch rapid.SampledFrom([]string{"on", "on", "settle", "wait", "restart"}).Draw(rt, "then") {
+			switch rapid.SampledFrom([]string{"on", "on", "settle", "wait", "restart", "crash"}).Draw(rt, "then") {
 			case "settle":
 				b.settled()
 			case "wait":
 				b.clock.advance(seconds(rapid.IntRange(1, 600).Draw(rt, "seconds")))
+			case "crash":
+				b.stop()
+				b.randomPush(rt)
+				b.crash(rapid.IntRange(0, 4).Draw(rt, "outcomes"))
+				b.start()
 			case "restart":
 				b.stop()
 				b.start()

@@ -144,7 +144,7 @@ func (s Server) Delete(ctx context.Context, kind target.MemberKind, remoteID str
 }
 
 // pageSize is how many objects are read at once.
-const pageSize = 1000
+const pageSize = 5000
 
 // list reads all pages of a collection.
 func list[T any](ctx context.Context, s Server, path string) ([]T, error) {
