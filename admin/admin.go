@@ -53,6 +53,9 @@ type Options struct {
 	Health    storage.Health
 	Decider   Decider
 	Deliverer Deliverer
+	// Instances and Completer serve the instances; nil leaves their routes out.
+	Instances Instances
+	Completer Completer
 	// Matches says whether a target wants a scope.
 	Matches  func(target string, scope directory.Scope) bool
 	Gatherer prometheus.Gatherer
@@ -100,6 +103,9 @@ func (a *API) Register(router gin.IRouter) {
 	api.GET("/targets", a.targets)
 	api.POST("/targets/:name/pause", a.pause)
 	api.POST("/targets/:name/resume", a.resume)
+	if a.Instances != nil {
+		a.registerInstances(api)
+	}
 }
 
 // problem is an error as RFC 9457 writes it.

@@ -25,12 +25,14 @@ type Config struct {
 	MongoDatabase     string   `koanf:"mongoDatabase" env:"MONGO_DATABASE" default:"orgsync" desc:"Database in MongoDB."`
 	RedisURL          string   `koanf:"redisUrl" env:"REDIS_URL" secret:"true" desc:"Redis that coordinates replicas. Not in this version."`
 
-	Window    time.Duration `koanf:"window" env:"WINDOW" default:"60s" desc:"How far a push's timestamp may be from now."`
-	MaxBody   int64         `koanf:"maxBody" env:"MAX_BODY" default:"67108864" desc:"Largest body of a push, in bytes."`
-	Guard     Guard         `koanf:"guard"`
-	Retention Retention     `koanf:"retention"`
-	Log       Log           `koanf:"log"`
-	Targets   []Target      `koanf:"targets"`
+	Window     time.Duration `koanf:"window" env:"WINDOW" default:"60s" desc:"How far a push's timestamp may be from now."`
+	MaxBody    int64         `koanf:"maxBody" env:"MAX_BODY" default:"67108864" desc:"Largest body of a push, in bytes."`
+	Guard      Guard         `koanf:"guard"`
+	Retention  Retention     `koanf:"retention"`
+	Log        Log           `koanf:"log"`
+	Interfaces Interfaces    `koanf:"interfaces"`
+	Instances  Instances     `koanf:"instances"`
+	Targets    []Target      `koanf:"targets"`
 }
 
 // Guard holds deletions of a full push that exceed both bounds.

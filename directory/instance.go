@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -402,4 +403,9 @@ type InstanceAnswer struct {
 	// Info and Unknown answer queryInstance.
 	Info    []InstanceInfo
 	Unknown []string
+}
+
+// LicenseEvents lists the events a License was asked for under, sorted.
+func (i *Instance) LicenseEvents() []string {
+	return slices.Sorted(maps.Keys(i.Licenses))
 }

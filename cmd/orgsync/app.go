@@ -20,9 +20,9 @@ import (
 	"github.com/openkoo/connector/admin"
 	"github.com/openkoo/connector/authsync"
 	"github.com/openkoo/connector/config"
-	"github.com/openkoo/connector/coordination/local"
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/fanout"
+	"github.com/openkoo/connector/instance"
 	"github.com/openkoo/connector/intake"
 	"github.com/openkoo/connector/marketplace"
 	"github.com/openkoo/connector/orgsync"
@@ -38,12 +38,13 @@ const shutdownTimeout = 15 * time.Second
 
 // app is the connector, wired.
 type app struct {
-	config *config.Config
-	logger *slog.Logger
-	store  *embedded.Store
-	intake *intake.Service
-	fanout *fanout.Fanout
-	http   *http.Server
+	config    *config.Config
+	logger    *slog.Logger
+	store     *embedded.Store
+	intake    *intake.Service
+	instances *instance.Service
+	fanout    *fanout.Fanout
+	http      *http.Server
 }
 
 // newApp wires a validated configuration whose keys are there.
@@ -97,15 +98,12 @@ func (a *app) wire(keyring secrets.Keyring) error {
 	if a.fanout, err = fanout.New(a.store, targets, fanout.Options{Logger: a.logger, Registerer: registry}); err != nil {
 		return err
 	}
-	door, err := marketplace.NewDoor(marketplace.Options{
-		Keys: a.config.KitAccessKeys, BasePath: a.config.BasePath, Window: a.config.Window, MaxBody: a.config.MaxBody,
-		Logger: a.logger, Registerer: registry,
-	}, a.intake, local.NewNonces(0, nil))
-	if err != nil {
+	if a.instances, err = a.newInstances(keyring); err != nil {
 		return err
 	}
 	api, err := admin.New(admin.Options{
 		Token: a.config.AdminToken, Reader: a.store, Replayer: a.store, Health: a.store, Decider: a.intake, Deliverer: a.fanout,
+		Instances: a.store, Completer: a.instances,
 		Matches:  matches(targets),
 		Gatherer: registry, Logger: a.logger,
 	})
@@ -115,9 +113,9 @@ func (a *app) wire(keyring secrets.Keyring) error {
 	gin.SetMode(gin.ReleaseMode)
 	router := gin.New()
 	router.HandleMethodNotAllowed = true
-	router.NoRoute(door.NotFound)
-	router.NoMethod(door.NotFound)
-	door.Register(router)
+	if err := a.registerMarketplace(router, registry); err != nil {
+		return err
+	}
 	api.Register(router)
 	a.http = &http.Server{
 		Handler: router, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
@@ -184,6 +182,7 @@ func (a *app) run(ctx context.Context, listener net.Listener) (err error) {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.fanout.Run(ctx) })
+	group.Go(func() error { return a.instances.Run(ctx) })
 	group.Go(func() error { return a.sweep(ctx) })
 	group.Go(func() error {
 		if err := a.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
