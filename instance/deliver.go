@@ -56,15 +56,15 @@ func (s *Service) DeliverDue(ctx context.Context) (wait time.Duration, err error
 	if err != nil {
 		return 0, err
 	}
-	group, running := errgroup.WithContext(ctx)
+	var group errgroup.Group // what fails for one instance stops no other
 	group.SetLimit(deliverers)
 	for _, i := range due {
 		group.Go(func() error {
-			leased, err := s.lease(running, i)
+			leased, err := s.lease(ctx, i)
 			if err != nil || leased == nil {
 				return err
 			}
-			_, err = s.deliver(running, *leased)
+			_, err = s.deliver(ctx, *leased)
 			return err
 		})
 	}
