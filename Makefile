@@ -23,6 +23,9 @@ bench: ## benchmarks; xfloor is the ratio to a bare floor of the same run
 fuzz: ## each fuzz target for a minute
 	$(GO) test -run '^$$' -fuzz FuzzDecode -fuzztime 60s ./marketplace
 	$(GO) test -run '^$$' -fuzz FuzzCanonical -fuzztime 60s ./marketplace
+	$(GO) test -run '^$$' -fuzz FuzzV1Params -fuzztime 60s ./marketplace
+	$(GO) test -run '^$$' -fuzz FuzzBaseCall -fuzztime 60s ./marketplace
+	$(GO) test -run '^$$' -fuzz FuzzSensitive -fuzztime 60s ./marketplace
 
 .PHONY: lint
 lint: ## golangci-lint, pinned in tools/go.mod
