@@ -10,8 +10,17 @@ help: ## show this
 build: ## build ./bin/orgsync, static
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/orgsync ./cmd/orgsync
 
+SCIMMY := test/peers/scimmy
+
+.PHONY: peers
+peers: $(SCIMMY)/node_modules/.package-lock.json ## install the servers that tests talk to
+	@command -v redis-server >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq redis-server; }
+
+$(SCIMMY)/node_modules/.package-lock.json: $(SCIMMY)/package-lock.json
+	cd $(SCIMMY) && npm ci --omit=dev --no-audit --no-fund
+
 .PHONY: test
-test: ## vet, then all tests with the race detector
+test: peers ## vet, then all tests with the race detector
 	$(GO) vet ./...
 	$(GO) test -race -timeout 20m ./...
 

@@ -6,12 +6,11 @@ package admin
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -24,12 +23,19 @@ import (
 	"github.com/openkoo/connector/storage"
 )
 
-// maxLimit bounds a page.
-const maxLimit = 1000
+// The bounds of one call. They keep a careless or hostile reader from taking
+// the store away from the pushes.
+const (
+	maxLimit       = 1000 // entries of a page
+	defaultLimit   = 100
+	callTimeout    = 30 * time.Second
+	readyTimeout   = 5 * time.Second
+	defaultMaxTree = 200_000 // departments in one tree
+)
 
 // Decider ends holds.
 type Decider interface {
-	Approve(ctx context.Context, pushID, by string) (*directory.Plan, error)
+	Approve(ctx context.Context, pushID, by, reason string) (*directory.Plan, error)
 	Reject(ctx context.Context, pushID, by, reason string) (*directory.Plan, error)
 }
 
@@ -59,17 +65,26 @@ type Options struct {
 	// Matches says whether a target wants a scope.
 	Matches  func(target string, scope directory.Scope) bool
 	Gatherer prometheus.Gatherer
-	Now      func() time.Time
-	Logger   *slog.Logger
+	// MaxTree bounds the departments of one tree, default 200,000: a tree is
+	// built in memory.
+	MaxTree int
+	Now     func() time.Time // default time.Now
+	Logger  *slog.Logger     // default slog.Default
 }
 
 // API serves the routes.
-type API struct{ Options }
+type API struct {
+	Options
+	token [sha256.Size]byte
+}
 
 // New makes the API. It needs a token: there is no default password.
 func New(options Options) (*API, error) {
 	if options.Token == "" {
 		return nil, errors.New("admin: no token")
+	}
+	if options.MaxTree <= 0 {
+		options.MaxTree = defaultMaxTree
 	}
 	if options.Now == nil {
 		options.Now = time.Now
@@ -77,89 +92,59 @@ func New(options Options) (*API, error) {
 	if options.Logger == nil {
 		options.Logger = slog.Default()
 	}
-	return &API{options}, nil
+	return &API{Options: options, token: sha256.Sum256([]byte(options.Token))}, nil
 }
 
-// Register adds the routes.
+// Register adds the routes, each with the query parameters it takes.
 func (a *API) Register(router gin.IRouter) {
 	router.GET("/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
 	router.GET("/readyz", a.ready)
 	router.GET("/metrics", a.authenticate, gin.WrapH(promhttp.HandlerFor(a.Gatherer, promhttp.HandlerOpts{})))
 
-	api := router.Group("/api/v1", a.authenticate, a.problems)
-	api.GET("/sync-status", a.syncStatus)
-	api.GET("/pushes", a.pushes)
-	api.GET("/pushes/:id", a.push)
-	api.POST("/pushes/:id/approve", a.approve)
-	api.POST("/pushes/:id/reject", a.reject)
-	api.GET("/tenants", a.tenants)
-	api.GET("/departments", a.departments)
-	api.GET("/departments/tree", a.tree)
-	api.GET("/users", a.users)
-	api.GET("/applications", a.applications)
-	api.GET("/changes", a.changes)
-	api.GET("/deliveries", a.deliveries)
-	api.POST("/deliveries/replay", a.replay)
-	api.GET("/targets", a.targets)
-	api.POST("/targets/:name/pause", a.pause)
-	api.POST("/targets/:name/resume", a.resume)
+	scope := []string{"dataset", "instanceId", "tenantId"}
+	list := append(scope, "limit", "cursor")
+	api := router.Group("/api/v1", a.authenticate, a.bounded, a.problems)
+	api.GET("/sync-status", takes(list), a.syncStatus)
+	api.GET("/pushes", takes(list, "kind", "result"), a.pushes)
+	api.GET("/pushes/:id", takes(nil), a.push)
+	api.POST("/pushes/:id/approve", takes(nil), a.approve)
+	api.POST("/pushes/:id/reject", takes(nil), a.reject)
+	api.GET("/tenants", takes(list, "deleted"), a.tenants)
+	api.GET("/departments", takes(list, "deleted", "orgCode", "parentCode"), a.departments)
+	api.GET("/departments/tree", takes(scope), a.tree)
+	api.GET("/users", takes(list, "deleted", "userName", "orgCode", "personal"), a.users)
+	api.GET("/applications", takes(list, "deleted", "appId"), a.applications)
+	api.GET("/changes", takes([]string{"after", "limit", "personal"}), a.changes)
+	api.GET("/deliveries", takes(list, "target", "state", "kind", "key"), a.deliveries)
+	api.POST("/deliveries/replay", takes(scope, "target", "state", "kind", "key"), a.replay)
+	api.GET("/targets", takes(nil), a.targets)
+	api.POST("/targets/:name/pause", takes(nil), a.pause)
+	api.POST("/targets/:name/resume", takes(nil), a.resume)
 	if a.Instances != nil {
 		a.registerInstances(api)
 	}
 }
 
-// problem is an error as RFC 9457 writes it.
-type problem struct {
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail,omitempty"`
-}
-
-// badRequest is a request at fault: 400.
-type badRequest struct{ reason string }
-
-func (e *badRequest) Error() string { return e.reason }
-
-func writeProblem(c *gin.Context, status int, detail string) {
-	c.Abort()
-	c.Header("Content-Type", "application/problem+json")
-	c.JSON(status, problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail})
-}
-
-// problems turns what a handler noted as its error into a problem document.
-func (a *API) problems(c *gin.Context) {
-	c.Next()
-	if len(c.Errors) == 0 {
-		return
-	}
-	err := c.Errors.Last().Err
-	bad, isBad := errors.AsType[*badRequest](err)
-	switch {
-	case isBad:
-		writeProblem(c, http.StatusBadRequest, bad.reason)
-	case errors.Is(err, storage.ErrBadCursor):
-		writeProblem(c, http.StatusBadRequest, storage.ErrBadCursor.Error())
-	case errors.Is(err, storage.ErrNotFound), errors.Is(err, fanout.ErrUnknownTarget):
-		writeProblem(c, http.StatusNotFound, err.Error())
-	case errors.Is(err, storage.ErrConflict):
-		writeProblem(c, http.StatusConflict, err.Error())
-	default:
-		a.Logger.Error("request failed", "path", c.FullPath(), "error", err)
-		writeProblem(c, http.StatusInternalServerError, "see the log")
-	}
-}
-
 func (a *API) authenticate(c *gin.Context) {
-	given, isBearer := strings.CutPrefix(c.GetHeader("Authorization"), "Bearer ")
-	if !isBearer || subtle.ConstantTimeCompare([]byte(given), []byte(a.Token)) != 1 {
+	c.Header("Cache-Control", "no-store") // personal data belongs in no cache
+	scheme, given, _ := strings.Cut(c.GetHeader("Authorization"), " ")
+	sum := sha256.Sum256([]byte(given)) // equal lengths: the time tells nothing of the token's
+	if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(sum[:], a.token[:]) != 1 {
 		c.Header("WWW-Authenticate", "Bearer")
 		writeProblem(c, http.StatusUnauthorized, "want the header Authorization: Bearer <admin token>")
 	}
 }
 
+// bounded ends what takes too long.
+func (a *API) bounded(c *gin.Context) {
+	ctx, cancel := context.WithTimeout(c.Request.Context(), callTimeout)
+	defer cancel()
+	c.Request = c.Request.WithContext(ctx)
+	c.Next()
+}
+
 func (a *API) ready(c *gin.Context) {
-	ctx, cancel := context.WithTimeout(c.Request.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(c.Request.Context(), readyTimeout)
 	defer cancel()
 	if err := a.Health.Ping(ctx); err != nil {
 		a.Logger.Error("not ready", "error", err)
@@ -167,69 +152,4 @@ func (a *API) ready(c *gin.Context) {
 		return
 	}
 	c.JSON(http.StatusOK, gin.H{"status": "ready"})
-}
-
-// list is a page of anything.
-type list[T any] struct {
-	Items  []T    `json:"items"`
-	Cursor string `json:"cursor,omitempty"`
-}
-
-func respond[T any](c *gin.Context, items []T, cursor string, err error) {
-	if err != nil {
-		_ = c.Error(err)
-		return
-	}
-	if items == nil {
-		items = []T{}
-	}
-	c.JSON(http.StatusOK, list[T]{Items: items, Cursor: cursor})
-}
-
-func page(c *gin.Context) (storage.Page, error) {
-	p := storage.Page{Limit: 100, Cursor: c.Query("cursor")}
-	if text := c.Query("limit"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > maxLimit {
-			return p, &badRequest{fmt.Sprintf("limit: %q: want 1 to %d", text, maxLimit)}
-		}
-		p.Limit = n
-	}
-	return p, nil
-}
-
-func dataset(c *gin.Context, fallback directory.Dataset) (directory.Dataset, error) {
-	d := directory.Dataset(c.DefaultQuery("dataset", string(fallback)))
-	if d != "" && !d.Valid() {
-		return d, &badRequest{fmt.Sprintf("dataset: %q: want prod or test", d)}
-	}
-	return d, nil
-}
-
-// optional is a query parameter whose absence differs from its emptiness.
-func optional(c *gin.Context, name string) *string {
-	if text, ok := c.GetQuery(name); ok {
-		return &text
-	}
-	return nil
-}
-
-// entityQuery reads the filter and the page of an entity list.
-func entityQuery(c *gin.Context, keyName, parentName string) (storage.EntityFilter, storage.Page, error) {
-	d, err := dataset(c, directory.Prod)
-	if err != nil {
-		return storage.EntityFilter{}, storage.Page{}, err
-	}
-	f := storage.EntityFilter{
-		Dataset: d, InstanceID: optional(c, "instanceId"), TenantID: c.Query("tenantId"),
-		Deleted: c.Query("deleted") == "true",
-	}
-	if keyName != "" {
-		f.Key = c.Query(keyName)
-	}
-	if parentName != "" {
-		f.Parent = optional(c, parentName)
-	}
-	p, err := page(c)
-	return f, p, err
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/openkoo/connector/storage"
 )
 
-// scoped is an entity as lists show it: with the scope it belongs to.
+// The entities as lists show them: with the scope they belong to.
 type tenantView struct {
 	directory.Scope
 	directory.Tenant
@@ -39,7 +39,7 @@ func serveList[T, V any](c *gin.Context, keyName, parentName string,
 ) {
 	f, p, err := entityQuery(c, keyName, parentName)
 	if err != nil {
-		_ = c.Error(err)
+		fail(c, err)
 		return
 	}
 	found, cursor, err := read(c.Request.Context(), f, p)
@@ -63,7 +63,11 @@ func (a *API) applications(c *gin.Context) {
 }
 
 func (a *API) users(c *gin.Context) {
-	show := a.personal(c)
+	show, err := a.personal(c)
+	if err != nil {
+		fail(c, err)
+		return
+	}
 	serveList(c, "userName", "orgCode", a.Reader.Users, func(s directory.Scope, u directory.User) userView {
 		show(&u)
 		return userView{s, u}
@@ -71,12 +75,16 @@ func (a *API) users(c *gin.Context) {
 }
 
 // personal masks mobile and email unless they are asked for, which is noted.
-func (a *API) personal(c *gin.Context) func(*directory.User) {
-	if c.Query("personal") == "full" {
-		a.Logger.Info("audit: personal data read", "path", c.FullPath(), "tenantId", c.Query("tenantId"), "remote", c.ClientIP())
-		return func(*directory.User) {}
+func (a *API) personal(c *gin.Context) (func(*directory.User), error) {
+	wanted, err := oneOf(c, "personal", "masked", "full")
+	if err != nil {
+		return nil, err
 	}
-	return func(u *directory.User) { u.Mobile, u.Email = mask(u.Mobile), mask(u.Email) }
+	if wanted == "full" {
+		a.Logger.Info("audit: personal data read", "path", c.FullPath(), "tenantId", c.Query("tenantId"), "remote", c.ClientIP())
+		return func(*directory.User) {}, nil
+	}
+	return func(u *directory.User) { u.Mobile, u.Email = mask(u.Mobile), mask(u.Email) }, nil
 }
 
 // mask keeps the last two characters of a number, the domain of an address.
@@ -89,67 +97,6 @@ func mask(text string) string {
 		return strings.Repeat("*", len(runes))
 	}
 	return "***" + string(runes[len(runes)-2:])
-}
-
-// node is a department in the tree.
-type node struct {
-	Code          string  `json:"orgCode"`
-	Name          string  `json:"orgName"`
-	ParentMissing bool    `json:"parentMissing,omitempty"`
-	Children      []*node `json:"children,omitempty"`
-}
-
-// maxTreeDepth bounds the nesting of the answer; deeper departments are left
-// to the flat list.
-const maxTreeDepth = 200
-
-func (a *API) tree(c *gin.Context) {
-	scope, err := scopeQuery(c)
-	if err != nil {
-		_ = c.Error(err)
-		return
-	}
-	filter := storage.EntityFilter{Dataset: scope.Dataset, InstanceID: &scope.InstanceID, TenantID: scope.TenantID}
-	var all []directory.Department
-	for p := (storage.Page{Limit: maxLimit}); ; {
-		part, cursor, err := a.Reader.Departments(c.Request.Context(), filter, p)
-		if err != nil {
-			_ = c.Error(err)
-			return
-		}
-		for i := range part {
-			all = append(all, part[i].Entity)
-		}
-		if cursor == "" {
-			break
-		}
-		p.Cursor = cursor
-	}
-	c.JSON(http.StatusOK, gin.H{"departments": len(all), "roots": nodes(directory.Tree(all), 0)})
-}
-
-func nodes(tree []*directory.Node, depth int) []*node {
-	if depth == maxTreeDepth {
-		return nil
-	}
-	shown := make([]*node, 0, len(tree))
-	for _, n := range tree {
-		shown = append(shown, &node{Code: n.Code, Name: n.Name, ParentMissing: n.ParentMissing, Children: nodes(n.Children, depth+1)})
-	}
-	return shown
-}
-
-// scopeQuery reads the one scope that a request is about.
-func scopeQuery(c *gin.Context) (directory.Scope, error) {
-	d, err := dataset(c, directory.Prod)
-	if err != nil {
-		return directory.Scope{}, err
-	}
-	scope := directory.Scope{Dataset: d, InstanceID: c.Query("instanceId"), TenantID: c.Query("tenantId")}
-	if scope.TenantID == "" {
-		return scope, &badRequest{"tenantId: missing"}
-	}
-	return scope, nil
 }
 
 // change is an entry of the feed.
@@ -167,20 +114,24 @@ type change struct {
 func (a *API) changes(c *gin.Context) {
 	p, err := page(c)
 	if err != nil {
-		_ = c.Error(err)
+		fail(c, err)
 		return
 	}
 	after, err := strconv.ParseInt(c.DefaultQuery("after", "0"), 10, 64)
 	if err != nil || after < 0 {
-		_ = c.Error(&badRequest{"after: want the number that the last answer gave as next"})
+		fail(c, &badRequest{"after: want the number that the last answer gave as next"})
+		return
+	}
+	show, err := a.personal(c)
+	if err != nil {
+		fail(c, err)
 		return
 	}
 	found, err := a.Reader.Changes(c.Request.Context(), after, p.Limit)
 	if err != nil {
-		_ = c.Error(err)
+		fail(c, err)
 		return
 	}
-	show := a.personal(c)
 	items := make([]change, 0, len(found))
 	for _, f := range found {
 		item := change{Seq: f.Seq, Scope: f.Scope, Kind: f.Kind, Key: f.Key, Deleted: f.Deleted}

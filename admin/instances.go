@@ -29,9 +29,9 @@ type Completer interface {
 }
 
 func (a *API) registerInstances(api gin.IRouter) {
-	api.GET("/instances", a.listInstances)
-	api.GET("/instances/:id", a.instance)
-	api.POST("/instances/:id/complete", a.completeInstance)
+	api.GET("/instances", takes([]string{"dataset", "limit", "cursor"}), a.listInstances)
+	api.GET("/instances/:id", takes([]string{"dataset"}), a.instance)
+	api.POST("/instances/:id/complete", takes([]string{"dataset"}), a.completeInstance)
 }
 
 // instanceView is an instance without what is sealed.
@@ -84,14 +84,14 @@ func viewInstance(i *directory.Instance, now time.Time) instanceView {
 }
 
 func (a *API) listInstances(c *gin.Context) {
-	d, err := dataset(c, "")
+	d, err := oneOf(c, "dataset", "", directory.Prod, directory.Test)
 	if err != nil {
-		_ = c.Error(err)
+		fail(c, err)
 		return
 	}
 	p, err := page(c)
 	if err != nil {
-		_ = c.Error(err)
+		fail(c, err)
 		return
 	}
 	found, cursor, err := a.Instances.Instances(c.Request.Context(), storage.InstanceFilter{Dataset: d}, p)
@@ -103,9 +103,9 @@ func (a *API) listInstances(c *gin.Context) {
 }
 
 func (a *API) instance(c *gin.Context) {
-	d, err := dataset(c, directory.Prod)
+	d, err := oneOf(c, "dataset", directory.Prod, directory.Test)
 	if err != nil {
-		_ = c.Error(err)
+		fail(c, err)
 		return
 	}
 	found, err := a.Instances.Instance(c.Request.Context(), d, c.Param("id"))
@@ -114,15 +114,15 @@ func (a *API) instance(c *gin.Context) {
 
 // completeInstance is how the seller's server ends what it had answered with 202.
 func (a *API) completeInstance(c *gin.Context) {
-	d, err := dataset(c, directory.Prod)
+	d, err := oneOf(c, "dataset", directory.Prod, directory.Test)
 	if err != nil {
-		_ = c.Error(err)
+		fail(c, err)
 		return
 	}
 	var completion instance.Completion
 	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxCompletion)
 	if err := c.ShouldBindJSON(&completion); err != nil && !errors.Is(err, io.EOF) {
-		_ = c.Error(&badRequest{`body: want {"appInfo": {"frontEndUrl": …}}, {"eventId": …, "license": …} or nothing`})
+		fail(c, &badRequest{`body: want {"appInfo": {"frontEndUrl": …}}, {"eventId": …, "license": …} or nothing`})
 		return
 	}
 	done, err := a.Completer.Complete(c.Request.Context(), d, c.Param("id"), completion)
@@ -137,7 +137,7 @@ func (a *API) completeInstance(c *gin.Context) {
 
 func (a *API) showInstance(c *gin.Context, i directory.Instance, err error) {
 	if err != nil {
-		_ = c.Error(err)
+		fail(c, err)
 		return
 	}
 	c.JSON(http.StatusOK, viewInstance(&i, a.Now()))

@@ -1,36 +1,54 @@
 package admin
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"net/http"
+	"slices"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/fanout"
 	"github.com/openkoo/connector/storage"
 )
 
 func (a *API) pushes(c *gin.Context) {
-	d, err := dataset(c, "")
+	f, p, err := pushQuery(c)
 	if err != nil {
-		_ = c.Error(err)
+		fail(c, err)
 		return
 	}
-	p, err := page(c)
-	if err != nil {
-		_ = c.Error(err)
-		return
-	}
-	records, cursor, err := a.Reader.Pushes(c.Request.Context(), storage.PushFilter{
-		Dataset: d, InstanceID: optional(c, "instanceId"), TenantID: c.Query("tenantId"),
-		Kind: directory.PushKind(c.Query("kind")), Result: directory.Result(c.Query("result")),
-	}, p)
+	records, cursor, err := a.Reader.Pushes(c.Request.Context(), f, p)
 	respond(c, records, cursor, err)
+}
+
+func pushQuery(c *gin.Context) (f storage.PushFilter, p storage.Page, err error) {
+	f = storage.PushFilter{InstanceID: optional(c, "instanceId"), TenantID: c.Query("tenantId")}
+	if f.Dataset, err = oneOf(c, "dataset", "", directory.Prod, directory.Test); err != nil {
+		return f, p, err
+	}
+	if f.Kind, err = oneOf(c, "kind", append([]directory.PushKind{""}, directory.PushKinds()...)...); err != nil {
+		return f, p, err
+	}
+	f.Result, err = oneOf(c, "result", "", directory.ResultApplied, directory.ResultUnchanged, directory.ResultStale,
+		directory.ResultHeld, directory.ResultApproved, directory.ResultRejected, directory.ResultReplaced)
+	if err != nil {
+		return f, p, err
+	}
+	p, err = page(c)
+	return f, p, err
 }
 
 func (a *API) push(c *gin.Context) {
 	record, decisions, err := a.Reader.Push(c.Request.Context(), c.Param("id"))
 	if err != nil {
-		_ = c.Error(err)
+		fail(c, err)
 		return
 	}
 	if decisions == nil {
@@ -48,10 +66,21 @@ type decision struct {
 	Reason string `json:"reason"`
 }
 
+// The bounds of a decision's body.
+const (
+	maxDecision = 4 << 10 // bytes
+	maxWords    = 255     // characters of a member
+)
+
 func readDecision(c *gin.Context) (d decision, err error) {
-	if c.Request.ContentLength != 0 {
-		if err := c.ShouldBindJSON(&d); err != nil {
-			return d, &badRequest{"body: want {\"by\": …, \"reason\": …} or nothing"}
+	reader := json.NewDecoder(http.MaxBytesReader(c.Writer, c.Request.Body, maxDecision))
+	reader.DisallowUnknownFields()
+	if err := reader.Decode(&d); err != nil && !errors.Is(err, io.EOF) {
+		return d, &badRequest{`body: want {"by": "who", "reason": "why"}, or nothing`}
+	}
+	for name, text := range map[string]string{"by": d.By, "reason": d.Reason} {
+		if utf8.RuneCountInString(text) > maxWords {
+			return d, &badRequest{fmt.Sprintf("%s: longer than %d", name, maxWords)}
 		}
 	}
 	if d.By == "" {
@@ -60,56 +89,75 @@ func readDecision(c *gin.Context) (d decision, err error) {
 	return d, nil
 }
 
-func (a *API) approve(c *gin.Context) {
-	d, err := readDecision(c)
-	if err == nil {
-		var plan *directory.Plan
-		if plan, err = a.Decider.Approve(c.Request.Context(), c.Param("id"), d.By); err == nil {
-			c.JSON(http.StatusOK, gin.H{"push": c.Param("id"), "result": plan.Result, "counts": plan.Counts})
-			return
-		}
-	}
-	_ = c.Error(err)
-}
+func (a *API) approve(c *gin.Context) { a.decide(c, a.Decider.Approve) }
+func (a *API) reject(c *gin.Context)  { a.decide(c, a.Decider.Reject) }
 
-func (a *API) reject(c *gin.Context) {
+func (a *API) decide(c *gin.Context, end func(ctx context.Context, pushID, by, reason string) (*directory.Plan, error)) {
 	d, err := readDecision(c)
-	if err == nil {
-		var plan *directory.Plan
-		if plan, err = a.Decider.Reject(c.Request.Context(), c.Param("id"), d.By, d.Reason); err == nil {
-			c.JSON(http.StatusOK, gin.H{"push": c.Param("id"), "result": plan.Result})
-			return
-		}
-	}
-	_ = c.Error(err)
-}
-
-func deliveryQuery(c *gin.Context) (storage.DeliveryFilter, error) {
-	d, err := dataset(c, "")
 	if err != nil {
-		return storage.DeliveryFilter{}, err
+		fail(c, err)
+		return
 	}
-	f := storage.DeliveryFilter{
-		Target: c.Query("target"), Dataset: d, InstanceID: optional(c, "instanceId"),
-		TenantID: c.Query("tenantId"), Key: c.Query("key"),
+	id := c.Param("id")
+	plan, err := end(c.Request.Context(), id, d.By, d.Reason)
+	if err != nil {
+		fail(c, err)
+		return
 	}
-	if text := c.Query("state"); text != "" {
-		if f.State, err = storage.ParseSlotState(text); err != nil {
-			return f, &badRequest{err.Error()}
+	c.JSON(http.StatusOK, gin.H{"push": id, "result": plan.Result, "counts": plan.Counts})
+}
+
+// deliveryQuery reads the filter of slots; states are those that make sense.
+func (a *API) deliveryQuery(c *gin.Context, states ...storage.SlotState) (f storage.DeliveryFilter, err error) {
+	f = storage.DeliveryFilter{
+		Target: c.Query("target"), InstanceID: optional(c, "instanceId"), TenantID: c.Query("tenantId"), Key: c.Query("key"),
+	}
+	if f.Dataset, err = oneOf(c, "dataset", "", directory.Prod, directory.Test); err != nil {
+		return f, err
+	}
+	if f.State, err = named(c, "state", states...); err != nil {
+		return f, err
+	}
+	f.Kind, err = named(c, "kind", storage.SlotDepartment, storage.SlotUser, storage.SlotPlacement, storage.SlotMembership)
+	if err != nil || f.Target == "" {
+		return f, err
+	}
+	var names []string
+	for _, t := range a.Deliverer.Targets() {
+		if t.Name == f.Target {
+			return f, nil
 		}
+		names = append(names, t.Name)
 	}
-	return f, nil
+	return f, fmt.Errorf("%w: %q; configured: %s", fanout.ErrUnknownTarget, f.Target, strings.Join(names, ", "))
+}
+
+// named reads a parameter that names one of several numbered things; zero when
+// it is absent.
+func named[T interface {
+	comparable
+	String() string
+}](c *gin.Context, name string, values ...T) (found T, err error) {
+	words := []string{""}
+	for _, v := range values {
+		words = append(words, v.String())
+	}
+	word, err := oneOf(c, name, words...)
+	if err != nil || word == "" {
+		return found, err
+	}
+	return values[slices.Index(words, word)-1], nil
 }
 
 func (a *API) deliveries(c *gin.Context) {
-	f, err := deliveryQuery(c)
+	f, err := a.deliveryQuery(c, storage.SlotStates()...)
 	if err != nil {
-		_ = c.Error(err)
+		fail(c, err)
 		return
 	}
 	p, err := page(c)
 	if err != nil {
-		_ = c.Error(err)
+		fail(c, err)
 		return
 	}
 	slots, cursor, err := a.Reader.Deliveries(c.Request.Context(), f, p)
@@ -117,14 +165,14 @@ func (a *API) deliveries(c *gin.Context) {
 }
 
 func (a *API) replay(c *gin.Context) {
-	f, err := deliveryQuery(c)
+	f, err := a.deliveryQuery(c, storage.SlotDead, storage.SlotRetrying)
 	if err != nil {
-		_ = c.Error(err)
+		fail(c, err)
 		return
 	}
 	n, err := a.Replayer.Replay(c.Request.Context(), f)
 	if err != nil {
-		_ = c.Error(err)
+		fail(c, err)
 		return
 	}
 	a.Logger.Info("audit: deliveries replayed", "count", n, "target", f.Target, "remote", c.ClientIP())

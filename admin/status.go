@@ -15,17 +15,23 @@ import (
 // SyncState answers "is it synced?".
 type SyncState string
 
-// The answers, the gravest first.
+// The answers, the gravest last. Where several hold the gravest is given: a
+// target in trouble comes before deletions that wait, which are told anyway
+// (heldPush, heldDeletions), and both come before what is merely under way.
 const (
-	Unknown  SyncState = "unknown"  // nothing was ever pushed
+	Synced   SyncState = "synced"   // every target has what the store has
+	Syncing  SyncState = "syncing"  // on its way
 	Held     SyncState = "held"     // deletions wait for a decision
 	Degraded SyncState = "degraded" // dead letters, or a target that is down or paused with work left
-	Syncing  SyncState = "syncing"  // on its way
-	Synced   SyncState = "synced"   // every target has what the store has
+	Unknown  SyncState = "unknown"  // nothing was ever pushed
 )
 
-// gravity orders the answers for a summary.
-var gravity = map[SyncState]int{Synced: 0, Unknown: 1, Syncing: 2, Held: 3, Degraded: 4}
+// gravity orders the answers for a summary. A summary of nothing is Unknown;
+// no tenant of one is.
+var gravity = map[SyncState]int{Synced: 0, Syncing: 1, Held: 2, Degraded: 3, Unknown: 4}
+
+// Worse reports whether s is graver than other.
+func (s SyncState) Worse(other SyncState) bool { return gravity[s] > gravity[other] }
 
 // TargetStatus is how far one target has come.
 type TargetStatus struct {
@@ -58,63 +64,66 @@ type SyncStatus struct {
 	Targets         []TargetStatus          `json:"targets"`
 }
 
+// SyncSummary is the answer for many scopes, a page at a time. State is the
+// gravest of the page.
+type SyncSummary struct {
+	State   SyncState    `json:"state"`
+	Tenants []SyncStatus `json:"tenants"`
+	Cursor  string       `json:"cursor,omitempty"`
+}
+
 func (a *API) syncStatus(c *gin.Context) {
 	if c.Query("tenantId") == "" {
 		a.syncSummary(c)
 		return
 	}
-	scope, err := scopeQuery(c)
-	if err != nil {
-		_ = c.Error(err)
-		return
-	}
-	state, err := a.Reader.State(c.Request.Context(), scope)
+	state, err := a.oneScope(c)
 	if errors.Is(err, storage.ErrNotFound) {
-		c.JSON(http.StatusOK, SyncStatus{Scope: scope, State: Unknown, Targets: []TargetStatus{}})
+		c.JSON(http.StatusOK, SyncStatus{Scope: state.Scope, State: Unknown, Targets: []TargetStatus{}})
 		return
 	}
-	if err == nil {
-		var status SyncStatus
-		if status, err = a.statusOf(c.Request.Context(), state); err == nil {
-			c.JSON(http.StatusOK, status)
-			return
-		}
+	if err != nil {
+		fail(c, err)
+		return
 	}
-	_ = c.Error(err)
+	status, err := a.status(c.Request.Context(), state)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	c.JSON(http.StatusOK, status)
 }
 
-// syncSummary answers for all scopes, a page at a time, with the gravest state.
 func (a *API) syncSummary(c *gin.Context) {
 	f, p, err := entityQuery(c, "", "")
 	if err != nil {
-		_ = c.Error(err)
+		fail(c, err)
 		return
 	}
 	states, cursor, err := a.Reader.States(c.Request.Context(), f, p)
 	if err != nil {
-		_ = c.Error(err)
+		fail(c, err)
 		return
 	}
-	overall := Unknown
-	if len(states) > 0 {
-		overall = Synced
+	summary := SyncSummary{State: Synced, Tenants: make([]SyncStatus, 0, len(states)), Cursor: cursor}
+	if len(states) == 0 {
+		summary.State = Unknown
 	}
-	all := make([]SyncStatus, 0, len(states))
 	for _, state := range states {
-		status, err := a.statusOf(c.Request.Context(), state)
+		status, err := a.status(c.Request.Context(), state)
 		if err != nil {
-			_ = c.Error(err)
+			fail(c, err)
 			return
 		}
-		if gravity[status.State] > gravity[overall] {
-			overall = status.State
+		if status.State.Worse(summary.State) {
+			summary.State = status.State
 		}
-		all = append(all, status)
+		summary.Tenants = append(summary.Tenants, status)
 	}
-	c.JSON(http.StatusOK, gin.H{"state": overall, "tenants": all, "cursor": cursor})
+	c.JSON(http.StatusOK, summary)
 }
 
-func (a *API) statusOf(ctx context.Context, state directory.State) (SyncStatus, error) {
+func (a *API) status(ctx context.Context, state directory.State) (SyncStatus, error) {
 	status := SyncStatus{
 		Scope: state.Scope, State: Synced, LastFull: state.LastFull, LastIncremental: state.LastIncremental,
 		Departments: state.Departments, ParentMissing: state.ParentMissing, Users: state.Users, Applications: state.Applications,
@@ -186,7 +195,7 @@ func (a *API) targets(c *gin.Context) {
 	for _, t := range a.Deliverer.Targets() {
 		counts, err := a.targetStatus(c.Request.Context(), t, nil)
 		if err != nil {
-			_ = c.Error(err)
+			fail(c, err)
 			return
 		}
 		views = append(views, targetView{t, counts})
@@ -200,7 +209,7 @@ func (a *API) resume(c *gin.Context) { a.steer(c, "resumed", a.Deliverer.Resume)
 func (a *API) steer(c *gin.Context, verb string, do func(string) error) {
 	name := c.Param("name")
 	if err := do(name); err != nil {
-		_ = c.Error(err)
+		fail(c, err)
 		return
 	}
 	a.Logger.Info("audit: target "+verb, "target", name, "remote", c.ClientIP())

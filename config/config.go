@@ -1,5 +1,6 @@
 // Package config is the connector's configuration: one struct, whose tags are
-// the truth about names, defaults and descriptions.
+// the truth about names, defaults and descriptions. docs/configuration.md is
+// made from them.
 //
 // Later layers win: defaults, the YAML file, the environment, flags.
 package config
@@ -10,20 +11,21 @@ import "time"
 const Prefix = "ORGSYNC_"
 
 // Config is the whole configuration. The tag koanf is the name in YAML, env the
-// name in the environment without Prefix; a secret may also be given as the
-// path of a file, under its name with _FILE.
+// name in the environment without Prefix, default what holds when nothing is
+// said. A Secret may also be given as the path of a file, under its name with
+// _FILE.
 type Config struct {
-	Listen            string   `koanf:"listen" env:"LISTEN" default:":8080" desc:"Address to listen on."`
+	Listen            string   `koanf:"listen" env:"LISTEN" default:":8080" desc:"Address to listen on, host:port or :port."`
 	DataDir           string   `koanf:"dataDir" env:"DATA_DIR" default:"./data" desc:"Directory of the embedded store and of generated keys."`
-	BasePath          string   `koanf:"basePath" env:"BASE_PATH" default:"/saasproduce" desc:"Path of the production address."`
-	KitAccessKeys     []string `koanf:"kitAccessKeys" env:"KIT_ACCESS_KEYS" secret:"true" desc:"Access keys of the kit's interfaces, two while rotating. Generated on first start."`
-	BaseAccessKeys    []string `koanf:"baseAccessKeys" env:"BASE_ACCESS_KEYS" secret:"true" desc:"Access keys of the base interface."`
+	BasePath          string   `koanf:"basePath" env:"BASE_PATH" default:"/saasproduce" desc:"Path of the production address; the marketplace appends /produceAPI/v2/… itself."`
+	KitAccessKeys     []Secret `koanf:"kitAccessKeys" env:"KIT_ACCESS_KEYS" desc:"Access keys (访问秘钥) of the kit's interfaces, two while rotating. Generated on first start."`
+	BaseAccessKeys    []Secret `koanf:"baseAccessKeys" env:"BASE_ACCESS_KEYS" desc:"Access keys of the base interface; without any, those of the kit serve."`
 	AppPrivateKeyFile string   `koanf:"appPrivateKeyFile" env:"APP_PRIVATE_KEY_FILE" desc:"RSA private key (PEM, at least 3072 bit) that opens clientSecret. Generated on first start."`
-	EncryptionKey     string   `koanf:"encryptionKey" env:"ENCRYPTION_KEY" secret:"true" desc:"Base64 of 32 bytes that encrypt secrets at rest. Generated on first start."`
-	AdminToken        string   `koanf:"adminToken" env:"ADMIN_TOKEN" secret:"true" desc:"Bearer token of the API. Generated on first start."`
-	MongoURI          string   `koanf:"mongoUri" env:"MONGO_URI" secret:"true" desc:"MongoDB to use in place of the embedded store. Not in this version."`
-	MongoDatabase     string   `koanf:"mongoDatabase" env:"MONGO_DATABASE" default:"orgsync" desc:"Database in MongoDB."`
-	RedisURL          string   `koanf:"redisUrl" env:"REDIS_URL" secret:"true" desc:"Redis that coordinates replicas. Not in this version."`
+	EncryptionKey     Secret   `koanf:"encryptionKey" env:"ENCRYPTION_KEY" desc:"Base64 of 32 bytes that encrypt secrets at rest. Generated on first start."`
+	AdminToken        Secret   `koanf:"adminToken" env:"ADMIN_TOKEN" desc:"Bearer token of the API and of /metrics. Generated on first start."`
+	MongoURI          Secret   `koanf:"mongoUri" env:"MONGO_URI" desc:"MongoDB to use in place of the embedded store. Not in this version."`
+	MongoDatabase     string   `koanf:"mongoDatabase" env:"MONGO_DATABASE" default:"orgsync" desc:"Database in MongoDB. Not in this version."`
+	RedisURL          Secret   `koanf:"redisUrl" env:"REDIS_URL" desc:"Redis that coordinates replicas. Not in this version."`
 
 	Window     time.Duration `koanf:"window" env:"WINDOW" default:"60s" desc:"How far a push's timestamp may be from now."`
 	MaxBody    int64         `koanf:"maxBody" env:"MAX_BODY" default:"67108864" desc:"Largest body of a push, in bytes."`
@@ -41,11 +43,11 @@ type Guard struct {
 	MaxPercent int `koanf:"maxPercent" env:"GUARD_MAX_PERCENT" default:"20" desc:"Percentage of departments that a full push may always delete."`
 }
 
-// Retention says how long things are kept.
+// Retention says how long things are kept; zero keeps them for ever.
 type Retention struct {
-	Journal    time.Duration `koanf:"journal" env:"RETENTION_JOURNAL" default:"720h" desc:"Pushes in the journal."`
-	Tombstones time.Duration `koanf:"tombstones" env:"RETENTION_TOMBSTONES" default:"2160h" desc:"What was deleted, so that a late push cannot bring it back."`
-	TestData   time.Duration `koanf:"testData" env:"RETENTION_TEST_DATA" default:"168h" desc:"Debugging data (testFlag 1)."`
+	Journal    time.Duration `koanf:"journal" env:"RETENTION_JOURNAL" default:"720h" desc:"How long pushes stay in the journal; 0 for ever."`
+	Tombstones time.Duration `koanf:"tombstones" env:"RETENTION_TOMBSTONES" default:"2160h" desc:"How long what was deleted is remembered, so that a late push cannot bring it back; 0 for ever."`
+	TestData   time.Duration `koanf:"testData" env:"RETENTION_TEST_DATA" default:"168h" desc:"How long debugging data (testFlag 1) is kept; 0 for ever."`
 	Interval   time.Duration `koanf:"interval" env:"RETENTION_INTERVAL" default:"1h" desc:"How often the store is swept."`
 }
 
@@ -55,10 +57,11 @@ type Log struct {
 	Format string `koanf:"format" env:"LOG_FORMAT" default:"text" desc:"text or json."`
 }
 
-// Target is a downstream identity provider.
+// Target is a downstream identity provider. Defaults named in the tags are the
+// fan-out's and the connector's own: an empty member takes them.
 type Target struct {
 	Name             string        `koanf:"name" desc:"Unique; appears in status, metrics and URLs."`
-	Type             string        `koanf:"type" desc:"scim."`
+	Type             string        `koanf:"type" desc:"scim, webhook, ldap or keycloak."`
 	URL              string        `koanf:"url" desc:"Base of the target's protocol."`
 	Auth             Auth          `koanf:"auth"`
 	Tenants          []string      `koanf:"tenants" desc:"tenantIds to deliver, * for all (the default)."`
@@ -66,19 +69,42 @@ type Target struct {
 	OnRevoke         string        `koanf:"onRevoke" desc:"Account without a grant: deactivate (default), delete or keep."`
 	OnDelete         string        `koanf:"onDelete" desc:"Deleted account: delete (default), deactivate or keep."`
 	UserNames        string        `koanf:"userNames" desc:"Sign-in names: qualified (userName@tenantCode, default) or plain."`
-	Parents          string        `koanf:"parents" desc:"The tree as nested groups (default), or off."`
+	Parents          string        `koanf:"parents" desc:"For scim: the tree as nested groups (nested, the default), or off."`
 	Concurrency      int           `koanf:"concurrency" desc:"Requests under way at once, default 8."`
-	MembersPerChange int           `koanf:"membersPerChange" desc:"Members in one PATCH of a group, default 100."`
+	MembersPerChange int           `koanf:"membersPerChange" desc:"For scim: members in one PATCH of a group, default 100."`
 	Timeout          time.Duration `koanf:"timeout" desc:"Of one request, default 30s."`
 	CAFile           string        `koanf:"caFile" desc:"PEM of further certificate authorities to trust."`
+	AllowPrivate     *bool         `koanf:"allowPrivate" desc:"Whether private and loopback addresses may be dialled: by default not for webhook, but for the others. Link-local and metadata addresses never are."`
+	Realm            string        `koanf:"realm" desc:"For keycloak: the realm."`
+	LDAP             LDAP          `koanf:"ldap"`
+}
+
+// LDAP is where a target of type ldap is written to.
+type LDAP struct {
+	BaseDN              string `koanf:"baseDN" desc:"What everything is looked for below; must exist."`
+	DepartmentsDN       string `koanf:"departmentsDN" desc:"Root of the tree, default ou=departments below baseDN."`
+	InactiveDN          string `koanf:"inactiveDN" desc:"Where accounts go that may not sign in, default ou=inactive below baseDN."`
+	InactiveAttribute   string `koanf:"inactiveAttribute" desc:"Attribute that bars an account in place of a move, such as nsAccountLock."`
+	InactiveValue       string `koanf:"inactiveValue" desc:"What inactiveAttribute is set to, such as TRUE."`
+	ExternalIDAttribute string `koanf:"externalIDAttribute" desc:"Attribute that keeps our name for an entry, default businessCategory."`
+	RemoteIDAttribute   string `koanf:"remoteIDAttribute" desc:"Attribute that names an entry for good, default entryUUID."`
+	Plaintext           bool   `koanf:"plaintext" desc:"Let ldap:// go without StartTLS."`
 }
 
 // Auth is how a target lets us in.
 type Auth struct {
-	Type         string `koanf:"type" desc:"bearer, basic or none."`
-	Token        string `koanf:"token" secret:"true" desc:"Bearer token."`
-	TokenFile    string `koanf:"tokenFile" desc:"File that holds the bearer token."`
-	UserName     string `koanf:"userName" desc:"Of basic authentication."`
-	Password     string `koanf:"password" secret:"true" desc:"Of basic authentication."`
-	PasswordFile string `koanf:"passwordFile" desc:"File that holds the password."`
+	Type         string   `koanf:"type" desc:"bearer, basic, signature or none (the default). webhook wants signature; ldap and keycloak want basic."`
+	Token        Secret   `koanf:"token" desc:"Bearer token."`
+	TokenFile    string   `koanf:"tokenFile" desc:"File that holds the bearer token."`
+	UserName     string   `koanf:"userName" desc:"Of basic authentication; for ldap the DN to bind as, for keycloak the client's id."`
+	Password     Secret   `koanf:"password" desc:"Of basic authentication; for keycloak the client's secret."`
+	PasswordFile string   `koanf:"passwordFile" desc:"File that holds the password."`
+	Secrets      []Secret `koanf:"secrets" desc:"Of signature: whsec_ and Base64, while rotating two, the new one first."`
+	SecretsFile  string   `koanf:"secretsFile" desc:"File that holds the secrets, a line each."`
 }
+
+// SigningSecrets returns the secrets that sign a webhook's messages.
+func (a *Auth) SigningSecrets() []string { return reveal(a.Secrets) }
+
+// KitKeys returns the access keys of the kit's interfaces.
+func (c *Config) KitKeys() []string { return reveal(c.KitAccessKeys) }

@@ -15,25 +15,25 @@ type Interfaces struct {
 type Instances struct {
 	RequireKnown bool `koanf:"requireKnown" env:"REQUIRE_KNOWN_INSTANCE" default:"false" desc:"Refuse kit adds and modifies of an instanceId that no newInstance has made (000003). Deletes and the empty instanceId always pass."`
 
-	Provisioner string `koanf:"provisioner" env:"PROVISIONER" default:"static" desc:"static: answer from the templates below. webhook: ask your server."`
-	FrontEndURL string `koanf:"frontEndUrl" env:"FRONT_END_URL" desc:"static: where buyers sign in; {instanceId}, {orderId}, {orderLineId} and {productId} are filled in. Empty: an instance waits until POST /api/v1/instances/{id}/complete."`
-	AdminURL    string `koanf:"adminUrl" env:"ADMIN_URL" desc:"static: where the buyer's administrator signs in; filled in as frontEndUrl."`
-	Memo        string `koanf:"memo" env:"MEMO" desc:"static: a note for the buyer; filled in as frontEndUrl."`
-	License     string `koanf:"license" env:"LICENSE" secret:"true" desc:"static: the text of a License; {eventId} is filled in too. Empty: a License waits until it is completed."`
+	Provisioner string `koanf:"provisioner" env:"INSTANCE_PROVISIONER" default:"static" desc:"static: answer from the templates below. webhook: ask your server."`
+	FrontEndURL string `koanf:"frontEndUrl" env:"INSTANCE_FRONT_END_URL" desc:"static: where buyers sign in; {instanceId}, {orderId}, {orderLineId} and {productId} are filled in. Empty: an instance waits until POST /api/v1/instances/{id}/complete."`
+	AdminURL    string `koanf:"adminUrl" env:"INSTANCE_ADMIN_URL" desc:"static: where the buyer's administrator signs in; filled in as frontEndUrl."`
+	Memo        string `koanf:"memo" env:"INSTANCE_MEMO" desc:"static: a note for the buyer; filled in as frontEndUrl."`
+	License     Secret `koanf:"license" env:"INSTANCE_LICENSE" desc:"static: the text of a License; {eventId} is filled in too. Empty: a License waits until it is completed."`
 
-	WebhookURL     string        `koanf:"webhookUrl" env:"WEBHOOK_URL" secret:"true" desc:"webhook: your server's address."`
-	WebhookSecret  string        `koanf:"webhookSecret" env:"WEBHOOK_SECRET" secret:"true" desc:"webhook: signs the calls (standardwebhooks.com): whsec_ and Base64 of at least 24 bytes."`
-	WebhookTimeout time.Duration `koanf:"webhookTimeout" env:"WEBHOOK_TIMEOUT" default:"30s" desc:"webhook: how long one call may take."`
-	Patience       time.Duration `koanf:"patience" env:"PATIENCE" default:"5s" desc:"webhook: how long newInstance waits for your server before it is answered 000004."`
+	WebhookURL     Secret        `koanf:"webhookUrl" env:"INSTANCE_WEBHOOK_URL" desc:"webhook: your server's address."`
+	WebhookSecret  Secret        `koanf:"webhookSecret" env:"INSTANCE_WEBHOOK_SECRET" desc:"webhook: signs the calls (standardwebhooks.com): whsec_ and Base64 of at least 24 bytes."`
+	WebhookTimeout time.Duration `koanf:"webhookTimeout" env:"INSTANCE_WEBHOOK_TIMEOUT" default:"30s" desc:"webhook: how long one call may take."`
+	Patience       time.Duration `koanf:"patience" env:"INSTANCE_PATIENCE" default:"5s" desc:"webhook: how long newInstance waits for your server before it is answered 000004."`
 }
 
 // BaseKeys are the access keys of the base interface: its own, or else the
 // kit's, for a seller may have one for both.
 func (c *Config) BaseKeys() []string {
 	if len(c.BaseAccessKeys) > 0 {
-		return c.BaseAccessKeys
+		return reveal(c.BaseAccessKeys)
 	}
-	return c.KitAccessKeys
+	return c.KitKeys()
 }
 
 func (v *checker) instances(c *Config) {

@@ -22,72 +22,148 @@ const (
 
 // EnsureKeys fills the secrets that are not configured from the data directory,
 // and makes those that are not there either. It returns the files it made.
-// No secret is ever a default.
+// Processes that start at the same time end with the same keys. No secret is
+// ever a default.
 func (c *Config) EnsureKeys() (made []string, err error) {
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w; set %sDATA_DIR to one that can be written", err, Prefix)
 	}
-	ensure := func(name string, make func() (string, error)) (string, error) {
-		path := filepath.Join(c.DataDir, name)
-		text, err := os.ReadFile(path)
-		if err == nil {
-			return strings.TrimSpace(string(text)), nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("read %s: %w", name, err)
-		}
-		value, err := make()
-		if err != nil {
-			return "", err
-		}
-		if err := os.WriteFile(path, []byte(value+"\n"), 0o600); err != nil {
-			return "", fmt.Errorf("write %s: %w", name, err)
-		}
-		made = append(made, path)
-		return value, nil
-	}
-	token := func() (string, error) { return secrets.NewToken(), nil }
+	k := &keyDir{path: c.DataDir}
 	if len(c.KitAccessKeys) == 0 {
-		key, err := ensure(AccessKeyFile, token)
-		if err != nil {
-			return made, err
+		for _, key := range splitCommas(k.secret(AccessKeyFile, newToken, longEnough)) {
+			c.KitAccessKeys = append(c.KitAccessKeys, Secret(key))
 		}
-		c.KitAccessKeys = []string{key}
 	}
 	if c.AdminToken == "" {
-		if c.AdminToken, err = ensure(AdminTokenFile, token); err != nil {
-			return made, err
-		}
+		c.AdminToken = Secret(k.secret(AdminTokenFile, newToken, longEnough))
 	}
 	if c.EncryptionKey == "" {
-		if c.EncryptionKey, err = ensure(EncryptionKeyFile, func() (string, error) { return secrets.NewEncryptionKey(), nil }); err != nil {
-			return made, err
-		}
+		c.EncryptionKey = Secret(k.secret(EncryptionKeyFile, newEncryptionKey, func(text string) error {
+			if !validEncryptionKey(text) {
+				return errors.New("want Base64 of 32 bytes; restore it from your backup: secrets in the store open with it alone")
+			}
+			return nil
+		}))
 	}
 	if c.AppPrivateKeyFile == "" {
-		if err := c.ensurePrivateKey(ensure); err != nil {
-			return made, err
-		}
+		k.pair()
+		c.AppPrivateKeyFile = filepath.Join(c.DataDir, PrivateKeyFile)
 	}
-	return made, nil
+	return k.made, k.err
 }
 
-func (c *Config) ensurePrivateKey(ensure func(string, func() (string, error)) (string, error)) error {
-	text, err := ensure(PrivateKeyFile, func() (string, error) {
-		key, err := secrets.NewPrivateKey()
-		return strings.TrimSpace(string(key)), err
+func newToken() (string, error)         { return secrets.NewToken(), nil }
+func newEncryptionKey() (string, error) { return secrets.NewEncryptionKey(), nil }
+
+func longEnough(text string) error {
+	for _, key := range splitCommas(text) {
+		if len(key) < minKeyLength {
+			return fmt.Errorf("shorter than %d characters; remove the file to have a new one made", minKeyLength)
+		}
+	}
+	return nil
+}
+
+// keyDir reads and makes the files of secrets. Its first error stays, and
+// nothing is made after it.
+type keyDir struct {
+	path string
+	made []string
+	err  error
+}
+
+// secret reads a file, made first if it is not there.
+func (k *keyDir) secret(name string, generate func() (string, error), check func(string) error) string {
+	if k.err != nil {
+		return ""
+	}
+	text, err := k.readOrMake(filepath.Join(k.path, name), generate)
+	if err == nil && text == "" {
+		err = errors.New("the file is empty; restore it from your backup, or remove it to have a new one made")
+	}
+	if err == nil {
+		err = check(text)
+	}
+	if err != nil {
+		k.err = fmt.Errorf("%s: %w", filepath.Join(k.path, name), err)
+	}
+	return text
+}
+
+func (k *keyDir) readOrMake(path string, generate func() (string, error)) (string, error) {
+	text, err := os.ReadFile(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return strings.TrimSpace(string(text)), bare(err)
+	}
+	value, err := generate()
+	if err != nil {
+		return "", err
+	}
+	switch err := publish(path, value+"\n", os.Link); {
+	case errors.Is(err, fs.ErrExist): // another process was faster: its key it is
+		text, err := os.ReadFile(path)
+		return strings.TrimSpace(string(text)), bare(err)
+	case err != nil:
+		return "", fmt.Errorf("cannot be written: %w; set %sDATA_DIR to a directory that can", bare(err), Prefix)
+	}
+	k.made = append(k.made, path)
+	return value, nil
+}
+
+// pair makes sure of the RSA pair: the public half follows the private one.
+func (k *keyDir) pair() {
+	var key *secrets.Decrypter
+	k.secret(PrivateKeyFile, func() (string, error) {
+		text, err := secrets.NewPrivateKey()
+		return strings.TrimSpace(string(text)), err
+	}, func(text string) (err error) {
+		key, err = secrets.ParsePrivateKey([]byte(text))
+		return err
 	})
+	if k.err != nil {
+		return
+	}
+	_, public, err := key.PublicKey()
+	if err != nil {
+		k.err = err
+		return
+	}
+	path := filepath.Join(k.path, PublicKeyFile)
+	if stored, err := os.ReadFile(path); err == nil && string(stored) == string(public) {
+		return
+	}
+	if err := publish(path, string(public), os.Rename); err != nil {
+		k.err = fmt.Errorf("%s: cannot be written: %w", path, bare(err))
+		return
+	}
+	k.made = append(k.made, path)
+}
+
+// publish writes a file beside path, readable by the owner alone, and puts it
+// in its place whole: nobody ever reads half a key.
+func publish(path, text string, place func(from, to string) error) (err error) {
+	file, err := os.CreateTemp(filepath.Dir(path), ".new-key-*") // 0600
 	if err != nil {
 		return err
 	}
-	c.AppPrivateKeyFile = filepath.Join(c.DataDir, PrivateKeyFile)
-	_, err = ensure(PublicKeyFile, func() (string, error) {
-		key, err := secrets.ParsePrivateKey([]byte(text))
-		if err != nil {
-			return "", err
-		}
-		_, public, err := key.PublicKey()
-		return strings.TrimSpace(string(public)), err
-	})
+	defer func() { _ = os.Remove(file.Name()) }()
+	_, err = file.WriteString(text)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err := errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	return place(file.Name(), path)
+}
+
+// bare is the cause of a file error, without the path that the message has already.
+func bare(err error) error {
+	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
+		return pathError.Err
+	}
+	if linkError, ok := errors.AsType[*os.LinkError](err); ok {
+		return linkError.Err
+	}
 	return err
 }

@@ -7,41 +7,62 @@ import (
 	"net"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // minKeyLength is the shortest access key or token taken, in characters.
 const minKeyLength = 8
 
-var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+var (
+	namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+	pathPattern = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)*$`)
+)
 
 // Validate reports everything that is wrong at once: the setting, the reason,
-// and what to do.
+// and what to do. Load has called it already; it is for configurations that
+// were made otherwise.
 func (c *Config) Validate() error {
-	v := &checker{}
-	_, _, err := net.SplitHostPort(c.Listen)
-	v.check(err == nil, "listen", "%q: want host:port or :port", c.Listen)
+	var v checker
+	v.config(c)
+	return errors.Join(v.errs...)
+}
+
+// checker gathers faults.
+type checker struct {
+	errs []error
+	// known are faults of settings that could not be read at all; those are
+	// not checked for their range too.
+	known []error
+}
+
+func (v *checker) check(ok bool, name, format string, args ...any) {
+	if ok || slices.ContainsFunc(v.known, func(fault error) bool { return strings.HasPrefix(fault.Error(), name+":") }) {
+		return
+	}
+	v.errs = append(v.errs, fmt.Errorf("%s: %s", name, fmt.Sprintf(format, args...)))
+}
+
+func (v *checker) oneOf(name, value string, allowed ...string) {
+	words := slices.DeleteFunc(slices.Clone(allowed), func(word string) bool { return word == "" })
+	v.check(slices.Contains(allowed, value), name, "%q: want %s", value, strings.Join(words, ", "))
+}
+
+func (v *checker) config(c *Config) {
+	v.check(validAddress(c.Listen), "listen", "%q: want host:port or :port", c.Listen)
 	v.check(c.DataDir != "", "dataDir", "empty")
-	v.check(c.BasePath == "" || (strings.HasPrefix(c.BasePath, "/") && !strings.HasSuffix(c.BasePath, "/")), "basePath", "%q: want /path without a slash at its end", c.BasePath)
+	v.check(pathPattern.MatchString(c.BasePath), "basePath", "%q: want /path of letters, digits, dots and dashes, without a slash at its end", c.BasePath)
 	v.check(!strings.HasPrefix(c.BasePath+"/", "/api/"), "basePath", "/api is taken by the API")
-	for i, key := range c.KitAccessKeys {
-		v.check(len(key) >= minKeyLength, fmt.Sprintf("kitAccessKeys[%d]", i), "shorter than %d characters", minKeyLength)
-	}
-	for i, key := range c.BaseAccessKeys {
-		v.check(len(key) >= minKeyLength, fmt.Sprintf("baseAccessKeys[%d]", i), "shorter than %d characters", minKeyLength)
-	}
-	if c.EncryptionKey != "" {
-		raw, err := base64.StdEncoding.DecodeString(c.EncryptionKey)
-		v.check(err == nil && len(raw) == 32, "encryptionKey", "want Base64 of 32 bytes; make one with `orgsync keys`")
-	}
-	v.check(c.AdminToken == "" || len(c.AdminToken) >= minKeyLength, "adminToken", "shorter than %d characters", minKeyLength)
+	v.keys(c)
 	v.check(c.MongoURI == "", "mongoUri", "this version keeps its data in the embedded store only; remove the setting")
 	v.check(c.RedisURL == "", "redisUrl", "this version runs as one process only; remove the setting")
 	v.check(c.Window > 0, "window", "want more than 0")
 	v.check(c.MaxBody > 0, "maxBody", "want more than 0")
 	v.check(c.Guard.MaxDeletes >= 0, "guard.maxDeletes", "less than 0")
 	v.check(c.Guard.MaxPercent >= 0 && c.Guard.MaxPercent <= 100, "guard.maxPercent", "want 0 to 100")
-	v.check(c.Retention.Journal >= 0 && c.Retention.Tombstones >= 0 && c.Retention.TestData >= 0, "retention", "less than 0")
+	v.check(c.Retention.Journal >= 0, "retention.journal", "less than 0")
+	v.check(c.Retention.Tombstones >= 0, "retention.tombstones", "less than 0")
+	v.check(c.Retention.TestData >= 0, "retention.testData", "less than 0")
 	v.check(c.Retention.Interval > 0, "retention.interval", "want more than 0")
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.oneOf("log.format", c.Log.Format, "text", "json")
@@ -52,29 +73,76 @@ func (c *Config) Validate() error {
 		v.check(!names[c.Targets[i].Name], fmt.Sprintf("targets[%d].name", i), "%q is taken", c.Targets[i].Name)
 		names[c.Targets[i].Name] = true
 	}
-	return errors.Join(v.errs...)
 }
 
-type checker struct{ errs []error }
-
-func (v *checker) check(ok bool, name, format string, args ...any) {
-	if !ok {
-		v.errs = append(v.errs, fmt.Errorf("%s: %s", name, fmt.Sprintf(format, args...)))
+func (v *checker) keys(c *Config) {
+	for i, key := range c.KitAccessKeys {
+		v.check(len(key) >= minKeyLength, fmt.Sprintf("kitAccessKeys[%d]", i), "shorter than %d characters", minKeyLength)
 	}
+	for i, key := range c.BaseAccessKeys {
+		v.check(len(key) >= minKeyLength, fmt.Sprintf("baseAccessKeys[%d]", i), "shorter than %d characters", minKeyLength)
+	}
+	v.check(c.EncryptionKey == "" || validEncryptionKey(c.EncryptionKey.Reveal()), "encryptionKey", "want Base64 of 32 bytes; `orgsync keys` makes one")
+	v.check(c.AdminToken == "" || len(c.AdminToken) >= minKeyLength, "adminToken", "shorter than %d characters", minKeyLength)
 }
 
-func (v *checker) oneOf(name, value string, allowed ...string) {
-	v.check(slices.Contains(allowed, value), name, "%q: want %s", value, strings.Join(allowed, ", "))
-}
-
+// target checks what all targets share; each connector checks the rest.
 func (v *checker) target(path string, t *Target) {
 	v.check(namePattern.MatchString(t.Name), path+".name", "%q: want letters, digits, dots, dashes and underscores", t.Name)
-	v.oneOf(path+".type", t.Type, "scim")
+	v.oneOf(path+".type", t.Type, "scim", "webhook", "ldap", "keycloak")
 	v.oneOf(path+".onRevoke", t.OnRevoke, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".onDelete", t.OnDelete, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".userNames", t.UserNames, "", "qualified", "plain")
-	v.oneOf(path+".auth.type", t.Auth.Type, "", "none", "bearer", "basic")
-	v.check(t.Auth.Type != "bearer" || t.Auth.Token != "", path+".auth", "bearer without token or tokenFile")
-	v.check(t.Auth.Type != "basic" || t.Auth.UserName != "", path+".auth", "basic without userName")
 	v.check(t.Concurrency >= 0, path+".concurrency", "less than 0")
+	v.auth(path+".auth", &t.Auth)
+	v.fits(path, t)
+}
+
+// fits refuses settings that the target's type would not use.
+func (v *checker) fits(path string, t *Target) {
+	auth := map[string]string{"webhook": "signature", "keycloak": "basic"}[t.Type]
+	v.check(auth == "" || t.Auth.Type == auth, path+".auth.type", "%q: %s wants %s", t.Auth.Type, t.Type, auth)
+	v.check(t.Type != "scim" || t.Auth.Type != "signature", path+".auth.type", "signature is for webhook")
+	v.check(t.Type != "ldap" || t.Auth.Type != "signature" && t.Auth.Type != "bearer", path+".auth.type", "%q: ldap wants basic", t.Auth.Type)
+	v.check(t.Type == "scim" || t.Parents == "", path+".parents", "for scim only")
+	v.check(t.Type == "scim" || t.MembersPerChange == 0, path+".membersPerChange", "for scim only")
+	v.check(t.Type == "keycloak" || t.Realm == "", path+".realm", "for keycloak only")
+	v.check(t.Type == "ldap" || t.LDAP == LDAP{}, path+".ldap", "for ldap only")
+}
+
+// auth refuses credentials that the type would not use: whoever wrote them
+// believes they are sent.
+func (v *checker) auth(path string, a *Auth) {
+	bearer, basic := a.Token != "" || a.TokenFile != "", a.UserName != "" || a.Password != "" || a.PasswordFile != ""
+	signing := len(a.Secrets) > 0 || a.SecretsFile != ""
+	v.oneOf(path+".type", a.Type, "", "none", "bearer", "basic", "signature")
+	v.check(!signing || a.Type == "signature", path+".type", "%q, and signing secrets are given; want signature", a.Type)
+	switch a.Type {
+	case "bearer":
+		v.check(bearer, path+".token", "missing; give token or tokenFile")
+		v.check(!basic, path+".type", "bearer, and a user name or password is given")
+	case "basic":
+		v.check(a.UserName != "", path+".userName", "missing")
+		v.check(!bearer, path+".type", "basic, and a token is given")
+	case "signature":
+		v.check(signing, path+".secrets", "missing; give secrets or secretsFile")
+		v.check(!bearer && !basic, path+".type", "signature, and a token, user name or password is given")
+	case "", "none":
+		v.check(!bearer && !basic, path+".type", "%q, and credentials are given; want bearer or basic", a.Type)
+	}
+}
+
+// validAddress takes what net.Listen can listen on over TCP.
+func validAddress(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	n, err := strconv.Atoi(port)
+	return err == nil && n >= 0 && n <= 65535
+}
+
+func validEncryptionKey(text string) bool {
+	raw, err := base64.StdEncoding.DecodeString(text)
+	return err == nil && len(raw) == 32
 }

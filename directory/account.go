@@ -28,20 +28,22 @@ func CheckUsers(users []UserItem) error {
 // account as it will stand and what was done; ActionUnchanged and ActionStale
 // leave it as stored. An account of which only a grant is known is no account.
 func Account(push *Push, item *UserItem, stored User) (User, Action, string) {
+	if push.Flag == FlagCancel {
+		stored.UserName = item.UserName
+		return stored, ActionUnchanged, ""
+	}
 	if push.SourceTime < stored.SourceTime {
 		return stored, ActionStale, newerReason(stored.SourceTime)
 	}
-	exists := stored.Version > 0 && !stored.Deleted
-	switch push.Flag {
-	case FlagCancel:
-		stored.UserName = item.UserName
-		return stored, ActionUnchanged, ""
-	case FlagDelete:
+	if push.Flag == FlagDelete {
 		// No personal data outlives the account.
 		next := User{UserName: item.UserName, Grants: stored.Grants, Meta: stored.Meta}
 		next.Deleted = true
 		next.SourceTime = push.SourceTime
-		if !exists {
+		switch {
+		case stored.Version == 0:
+			return next, ActionUnchanged, "was never known"
+		case stored.Deleted:
 			return next, ActionUnchanged, "is deleted already"
 		}
 		return next, ActionDelete, ""
@@ -115,8 +117,11 @@ func (p *Plan) PlanAccount(push *Push, appID string, stored User, account User, 
 		next.UserName, next.Deleted, lives = account.UserName, true, false // a grant's tombstone, no account
 	}
 	written := action != ActionUnchanged && action != ActionStale
+	newest := max(stored.Grants[appID].SourceTime, stored.DeletedAt)
 	switch {
 	case written:
+	case push.Flag == FlagCancel && push.SourceTime < newest:
+		action, reason = ActionStale, newerReason(newest)
 	case granted && push.Flag == FlagCancel:
 		action, reason = ActionRevoke, "application "+appID
 	case granted && push.Flag == FlagDelete:

@@ -90,7 +90,7 @@ func (p *departmentPlanner) put(ctx context.Context) error {
 		return nil
 	}
 	if action == ActionUnchanged {
-		action, reason = attachDecision(missing, p.item.ParentCode)
+		action, reason = attachDecision(missing, false, p.item.ParentCode)
 	}
 	p.plan.Result = ResultApplied
 	p.plan.note(KindDepartment, p.item.Code, action, reason)
@@ -174,7 +174,7 @@ func (p *departmentPlanner) leave(ctx context.Context) error {
 	}
 	for _, d := range way {
 		if d.ParentMissing && (p.push.Flag != FlagDelete || d.ParentCode != stored.Code) {
-			p.attach(d, false)
+			p.attach(d, false, false)
 		}
 	}
 	return nil
@@ -196,7 +196,7 @@ func (p *departmentPlanner) renew(ctx context.Context) (missing bool, err error)
 	if weakest.Code == self.Code {
 		return true, nil
 	}
-	p.attach(weakest, true)
+	p.attach(weakest, true, true)
 	return false, nil
 }
 
@@ -243,19 +243,19 @@ func (p *departmentPlanner) delete(ctx context.Context) error {
 func (p *departmentPlanner) reattach(missing bool) {
 	for _, child := range p.around.Children {
 		if child.ParentMissing != missing {
-			p.attach(child, missing)
+			p.attach(child, missing, false)
 		}
 	}
 }
 
 // attach makes another department wait for its parent or hang under it. Its
 // own time stays: the push was not about it.
-func (p *departmentPlanner) attach(d Department, missing bool) {
+func (p *departmentPlanner) attach(d Department, missing, looped bool) {
 	d.ParentMissing = missing
 	d.Version++
 	p.plan.Departments = append(p.plan.Departments, d)
 	p.plan.Delta.ParentMissing += 2*count(missing) - 1
-	action, reason := attachDecision(missing, d.ParentCode)
+	action, reason := attachDecision(missing, looped, d.ParentCode)
 	p.plan.note(KindDepartment, d.Code, action, reason)
 }
 

@@ -7,8 +7,9 @@ type Meta struct {
 	// Version counts the entity's changes from 1; a planner sets it to the
 	// stored version plus one.
 	Version int64 `json:"version"`
-	// Seq is the entity's place in the change feed. The store sets it when the
-	// change is committed; a later change moves the entity to the feed's end.
+	// Seq is the entity's place in the change feed. The store sets it once the
+	// change is committed, at the latest when the feed is read (0 until then); a
+	// later change moves the entity to the feed's end.
 	Seq int64 `json:"seq"`
 	// SourceTime is the timeStamp of the newest push that set the entity.
 	SourceTime SourceTime `json:"sourceTime"`

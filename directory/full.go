@@ -22,10 +22,12 @@ type standing struct {
 	code, name, parent string
 	version            int64
 	since              SourceTime
+	item               int32 // where it is in the list, whose word its parent is; or -1
 	decision           int32 // of one that goes: where its decision is
 	// written says that it differs from what is stored, goes that it is to be
-	// deleted; wasMissing that it lived without its parent, missing that it will.
-	written, goes, wasMissing, missing bool
+	// deleted; wasMissing that it lived without its parent, missing that it
+	// will, looped that it will because following the parent closes a cycle.
+	written, goes, wasMissing, missing, looped bool
 }
 
 // fullPlanner merges a pushed list with the stored departments, both sorted by
@@ -33,14 +35,19 @@ type standing struct {
 type fullPlanner struct {
 	at     SourceTime
 	full   SourceTime // the newest full push's time, this one's included
+	list   *FullPush
+	places []int32 // where in next a department of the list is, -1 for nowhere
 	plan   *Plan
 	next   []standing // by ascending code
 	going  int        // how many of next go
 	living int        // how many lived before
+	// changed says that the tree may: somebody comes, goes, moves, or stays
+	// though the list does not say so.
+	changed bool
 }
 
 // PlanFull diffs a full push against the stored departments
-// (spec/marketplace.md §3.5). The list must have passed CheckList. Only
+// (spec/marketplace.md §3.5). A list that Check refuses is refused. Only
 // differences are planned: a repeated push plans nothing but its time.
 func PlanFull(ctx context.Context, push *Push, list *FullPush, view FullView, guard Guard) (*Plan, error) {
 	state, err := view.State(ctx)
@@ -53,14 +60,18 @@ func PlanFull(ctx context.Context, push *Push, list *FullPush, view FullView, gu
 		plan.Counts[ActionStale] = len(list.Departments)
 		return plan, nil
 	}
+	if list.parents == nil {
+		if err := list.Check(); err != nil {
+			return nil, err
+		}
+	}
 	digest := digestList(list.Departments)
 	if repeats(digest, &state) {
 		plan.Counts[ActionUnchanged] = len(list.Departments)
 		plan.FullTime, plan.FullDigest = push.SourceTime, digest
 		return plan, nil
 	}
-	p := &fullPlanner{at: push.SourceTime, full: push.SourceTime, plan: plan}
-	p.next = make([]standing, 0, max(len(list.Departments), state.Departments))
+	p := newFullPlanner(push.SourceTime, push.SourceTime, list, plan, state)
 	if err := p.merge(list.Departments, view.Departments(ctx)); err != nil {
 		return nil, err
 	}
@@ -88,6 +99,15 @@ func PlanFull(ctx context.Context, push *Push, list *FullPush, view FullView, gu
 	return plan, nil
 }
 
+func newFullPlanner(at, full SourceTime, list *FullPush, plan *Plan, state State) *fullPlanner {
+	p := &fullPlanner{at: at, full: full, list: list, plan: plan}
+	p.places = make([]int32, len(list.Departments))
+	p.next = make([]standing, 0, max(len(list.Departments), state.Departments))
+	// At least those that are new have a decision each.
+	plan.Decisions = make([]Decision, 0, max(0, len(list.Departments)-state.Departments))
+	return p
+}
+
 // merge walks both sides once.
 func (p *fullPlanner) merge(items []DepartmentItem, stored iter.Seq2[Department, error]) error {
 	i := 0
@@ -96,57 +116,68 @@ func (p *fullPlanner) merge(items []DepartmentItem, stored iter.Seq2[Department,
 			return err
 		}
 		for ; i < len(items) && items[i].Code < d.Code; i++ {
-			p.create(&items[i])
+			p.create(int32(i))
 		}
 		if !d.Deleted {
 			p.living++
 		}
 		if i < len(items) && items[i].Code == d.Code {
-			p.listed(&items[i], &d)
+			p.listed(int32(i), &d)
 			i++
 		} else {
 			p.unlisted(&d)
 		}
 	}
 	for ; i < len(items); i++ {
-		p.create(&items[i])
+		p.create(int32(i))
 	}
 	return nil
 }
 
-func (p *fullPlanner) create(item *DepartmentItem) {
-	p.put(item, 1, false)
+func (p *fullPlanner) create(i int32) {
+	p.put(i, 1, false)
+	p.changed = true
 	p.plan.Delta.Departments++
-	p.plan.note(KindDepartment, item.Code, ActionCreate, "")
+	p.plan.note(KindDepartment, p.list.Departments[i].Code, ActionCreate, "")
 }
 
 // put lets a department stand as the list says.
-func (p *fullPlanner) put(item *DepartmentItem, version int64, wasMissing bool) {
+func (p *fullPlanner) put(i int32, version int64, wasMissing bool) {
+	item := &p.list.Departments[i]
+	p.places[i] = int32(len(p.next))
 	p.next = append(p.next, standing{
-		code: item.Code, name: item.Name, parent: item.ParentCode,
+		code: item.Code, name: item.Name, parent: item.ParentCode, item: i,
 		version: version, since: p.at, written: true, wasMissing: wasMissing,
 	})
 }
 
 // listed handles a department that is in the list and known.
-func (p *fullPlanner) listed(item *DepartmentItem, d *Department) {
+func (p *fullPlanner) listed(i int32, d *Department) {
+	item := &p.list.Departments[i]
+	p.places[i] = int32(len(p.next))
 	if d.SourceTime > p.at {
 		p.plan.note(KindDepartment, d.Code, ActionStale, newerReason(d.SourceTime))
 		p.keep(d)
+		if d.Deleted {
+			p.places[i] = -1
+		}
 		return
 	}
 	action, reason := compareDepartment(d, item)
 	if action == ActionUnchanged {
 		p.plan.Counts[ActionUnchanged]++
 		// The list's strings are kept, so that the stored ones can be freed.
-		d.Code, d.Name, d.ParentCode = item.Code, item.Name, item.ParentCode
-		p.keep(d)
+		p.next = append(p.next, standing{
+			code: item.Code, name: item.Name, parent: item.ParentCode, item: i,
+			version: d.Version, since: d.SourceTime, wasMissing: d.ParentMissing,
+		})
 		return
 	}
+	p.changed = p.changed || d.Deleted || d.ParentCode != item.ParentCode
 	if d.Deleted {
 		p.plan.Delta.Departments++
 	}
-	p.put(item, d.Version+1, d.ParentMissing && !d.Deleted)
+	p.put(i, d.Version+1, d.ParentMissing && !d.Deleted)
 	p.plan.note(KindDepartment, d.Code, action, reason)
 }
 
@@ -164,9 +195,10 @@ func (p *fullPlanner) unlisted(d *Department) {
 
 // keep leaves a department as it is.
 func (p *fullPlanner) keep(d *Department) {
+	p.changed = true
 	if !d.Deleted {
 		p.next = append(p.next, standing{
-			code: d.Code, name: d.Name, parent: d.ParentCode,
+			code: d.Code, name: d.Name, parent: d.ParentCode, item: -1,
 			version: d.Version, since: d.SourceTime, wasMissing: d.ParentMissing,
 		})
 	}
@@ -199,32 +231,57 @@ func (p *fullPlanner) hold() {
 }
 
 // parents finds the place of each department's parent in next, -1 for none.
+// Most are in the list, where Check has found them.
 func (p *fullPlanner) parents() []int32 {
-	index := make(map[string]int32, len(p.next)-p.going)
+	unlisted := make(map[string]int32)
 	for i := range p.next {
-		if !p.next[i].goes {
-			index[p.next[i].code] = int32(i)
+		if s := &p.next[i]; s.item < 0 && !s.goes {
+			unlisted[s.code] = int32(i)
 		}
 	}
 	parents := make([]int32, len(p.next))
 	for i := range p.next {
+		s := &p.next[i]
 		parents[i] = -1
-		if s := &p.next[i]; s.parent != "" && !s.goes {
-			if at, ok := index[s.parent]; ok {
-				parents[i] = at
-			}
+		if s.parent == "" || s.goes {
+			continue
+		}
+		if at, ok := p.listedParent(s); ok {
+			parents[i] = p.places[at]
+		} else if at, ok := unlisted[s.parent]; ok {
+			parents[i] = at
 		}
 	}
 	return parents
 }
 
+// listedParent finds a department's parent in the list.
+func (p *fullPlanner) listedParent(s *standing) (int32, bool) {
+	if s.item >= 0 {
+		at := p.list.parents[s.item]
+		return at, at >= 0
+	}
+	at, ok := slices.BinarySearchFunc(p.list.Departments, s.parent, func(item DepartmentItem, code string) int { return cmp.Compare(item.Code, code) })
+	return int32(at), ok
+}
+
 // attach decides which of the departments that stay hang under their parent.
 func (p *fullPlanner) attach() {
+	if !p.changed {
+		// The list is all there is, and no parent differs: who waits is who
+		// waited.
+		for i := range p.next {
+			p.next[i].missing = p.next[i].wasMissing
+		}
+		return
+	}
 	parents := p.parents()
 	// The list has no cycle of its own, but one may run through departments
 	// that are kept because something newer set them.
 	for _, cycle := range findCycles(parents) {
-		parents[slices.MinFunc(cycle, p.weaker)] = -1
+		weakest := slices.MinFunc(cycle, p.weaker)
+		parents[weakest] = -1
+		p.next[weakest].looped = true
 	}
 	for i := range p.next {
 		s := &p.next[i]
@@ -236,7 +293,7 @@ func (p *fullPlanner) attach() {
 		if s.missing != s.wasMissing && !s.written {
 			s.written = true
 			s.version++
-			action, reason := attachDecision(s.missing, s.parent)
+			action, reason := attachDecision(s.missing, s.looped, s.parent)
 			p.plan.note(KindDepartment, s.code, action, reason)
 		}
 	}
@@ -330,11 +387,15 @@ func place(code string) string {
 	return code
 }
 
-func attachDecision(missing bool, parent string) (Action, string) {
-	if missing {
+func attachDecision(missing, looped bool, parent string) (Action, string) {
+	switch {
+	case looped:
+		return ActionDetach, "its parent " + parent + " hangs under it; the other word is newer"
+	case missing:
 		return ActionDetach, "its parent " + parent + " is not there"
+	default:
+		return ActionAttach, "its parent " + parent + " is there to hang under"
 	}
-	return ActionAttach, "its parent " + parent + " came"
 }
 
 // tombstone is what stays of a deleted department. It keeps its parent, so that

@@ -24,8 +24,7 @@ func ApproveHold(ctx context.Context, hold Hold, view FullView) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &fullPlanner{at: hold.SourceTime, full: state.FullTime, plan: &Plan{Result: ResultApproved, Counts: Counts{}}}
-	p.next = make([]standing, 0, state.Departments)
+	p := newFullPlanner(hold.SourceTime, state.FullTime, &FullPush{}, &Plan{Result: ResultApproved, Counts: Counts{}}, state)
 	if err := p.approve(hold.Codes, view.Departments(ctx)); err != nil {
 		return nil, err
 	}

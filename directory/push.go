@@ -116,9 +116,13 @@ type DepartmentItem struct {
 }
 
 // FullPush is the payload of allOrgSync: every department of the scope, in
-// any order.
+// any order until Check has sorted them.
 type FullPush struct {
 	Departments []DepartmentItem
+
+	// parents is where in the list the parent of each department is, -1 for
+	// nowhere; nil until Check has run.
+	parents []int32
 }
 
 // PushKind implements Payload.

@@ -9,11 +9,14 @@ import (
 // maxNamed bounds the departments an error message lists.
 const maxNamed = 10
 
-// CheckList refuses a department list that contradicts itself: a code twice, a
-// department that is its own parent, a cycle (spec/marketplace.md §2, 000002).
-// It sorts the list by code, so that nothing later depends on its order.
-func CheckList(items []DepartmentItem) error {
+// Check refuses a list that contradicts itself: a code twice, a department that
+// is its own parent, a cycle (spec/marketplace.md §2, 000002). It sorts the
+// list by code, so that nothing later depends on its order, and finds each
+// department's parent in it. A list that is checked must not be changed.
+func (f *FullPush) Check() error {
+	items := f.Departments
 	slices.SortFunc(items, func(a, b DepartmentItem) int { return cmp.Compare(a.Code, b.Code) })
+	index := make(map[string]int32, len(items))
 	for i := range items {
 		if i > 0 && items[i].Code == items[i-1].Code {
 			return Invalid("orgInfoList", "orgCode %s appears twice", shown(items[i].Code))
@@ -21,9 +24,6 @@ func CheckList(items []DepartmentItem) error {
 		if items[i].ParentCode == items[i].Code {
 			return Invalid("orgInfoList", "orgCode %s is its own parent", shown(items[i].Code))
 		}
-	}
-	index := make(map[string]int32, len(items))
-	for i := range items {
 		index[items[i].Code] = int32(i)
 	}
 	parents := make([]int32, len(items))
@@ -42,6 +42,7 @@ func CheckList(items []DepartmentItem) error {
 		}
 		return cycleError("orgInfoList", names)
 	}
+	f.parents = parents
 	return nil
 }
 

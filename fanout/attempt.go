@@ -3,6 +3,7 @@ package fanout
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/openkoo/connector/storage"
@@ -15,12 +16,12 @@ const maxLastError = 500
 // call sends one request when the target has room for it and counts it.
 func (r *round) call(ctx context.Context, op string, send func(context.Context) error) error {
 	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
+	case r.requests <- struct{}{}:
+		defer func() { <-r.requests }()
 	case <-ctx.Done():
 		return errNotSent
 	}
-	if ok, _, _ := r.gate.open(); !ok || r.stopped() {
+	if ok, _, _ := r.gate.open(); !ok || r.stopped() || !r.admitted(ctx) {
 		r.halt()
 		return errNotSent
 	}
@@ -32,14 +33,18 @@ func (r *round) call(ctx context.Context, op string, send func(context.Context) 
 	}
 	r.metrics.deliveries.WithLabelValues(r.Name, op, outcome).Inc()
 	r.metrics.seconds.WithLabelValues(r.Name, op).Observe(time.Since(began).Seconds())
+	if ctx.Err() == nil && r.gate.answered(err) {
+		r.closeGate(fmt.Errorf("%d failures in a row: %w", breakAfter, err))
+		r.halt()
+	}
 	return err
 }
 
 // errNotSent means that a request was not begun: its slot stays as it was.
 var errNotSent = errors.New("not sent")
 
-// delivered settles a slot as done.
-func (r *round) delivered(slot storage.Slot, hash string) {
+// done is a slot the target has the desired version of.
+func (r *round) done(slot storage.Slot, hash string) storage.Slot {
 	slot.State = storage.SlotDelivered
 	slot.Delivered = slot.Desired
 	slot.Hash = hash
@@ -47,8 +52,11 @@ func (r *round) delivered(slot storage.Slot, hash string) {
 	slot.Attempts = 0
 	slot.ErrorClass, slot.LastError = "", ""
 	slot.DeliveredAt = r.options.Now()
-	r.settle(slot)
+	return slot
 }
+
+// delivered settles a slot as done.
+func (r *round) delivered(slot storage.Slot, hash string) { r.settle(r.done(slot, hash)) }
 
 // waiting settles a slot that needs a department that is not there yet.
 func (r *round) waiting(slot storage.Slot, code, reason string) {
@@ -58,16 +66,15 @@ func (r *round) waiting(slot storage.Slot, code, reason string) {
 	r.settle(slot)
 }
 
-// failed settles a slot by the class of its failure. It reports whether the
-// failure is the slot's own; false means the target as a whole is concerned
-// and the round ends.
-func (r *round) failed(ctx context.Context, slot storage.Slot, err error) bool {
+// failed settles a slot by the class of its failure. A failure of the target
+// as a whole ends the round and uses up none of the slot's attempts.
+func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 	if errors.Is(err, errNotSent) {
-		return false // stays open, is released as it was
+		return // stays open, is released as it was
 	}
 	if ctx.Err() != nil {
 		r.forget(slot.SlotKey)
-		return false
+		return
 	}
 	details, _ := errors.AsType[*target.Error](err)
 	if details == nil || details.UnknownOutcome {
@@ -77,22 +84,13 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) bool {
 	slot.ErrorClass, slot.LastError = string(class), cut(err.Error(), maxLastError)
 	now := r.options.Now()
 	switch class {
-	case target.Down:
+	case target.Down, target.Disabled:
 		r.closeGate(err)
 		r.halt()
-		slot.DueAt = now // its attempts are not used up
-		r.settle(slot)
-		return false
+		slot.DueAt = now
 	case target.RateLimited:
-		rest := r.options.backoff(slot.Attempts + 1)
-		if details != nil && details.RetryAfter > 0 {
-			rest = min(details.RetryAfter, r.options.BackoffMax)
-		}
-		r.gate.restUntil(now.Add(rest))
+		slot.State, slot.DueAt = storage.SlotRetrying, r.limited(ctx, err)
 		r.halt()
-		slot.State, slot.DueAt = storage.SlotRetrying, now.Add(rest)
-		r.settle(slot)
-		return false
 	case target.Permanent, target.Conflict:
 		slot.State = storage.SlotDead
 		slot.Attempts++
@@ -102,7 +100,14 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) bool {
 		slot.State, slot.DueAt = storage.SlotRetrying, now.Add(r.options.backoff(slot.Attempts))
 	}
 	r.settle(slot)
-	return true
+}
+
+// retryAfter is how long the target asked to be left alone, 0 for no word.
+func retryAfter(err error) time.Duration {
+	if details, ok := errors.AsType[*target.Error](err); ok {
+		return details.RetryAfter
+	}
+	return 0
 }
 
 // cut shortens text to at most n bytes, whole runes.

@@ -11,7 +11,7 @@ func (o Options) backoff(n int) time.Duration {
 	if n < 1 {
 		n = 1
 	}
-	if shift := n - 1; shift < 32 && o.BackoffBase<<shift < ceiling {
+	if shift := n - 1; shift < 63 && o.BackoffBase <= ceiling>>shift { // in this way it cannot overflow
 		ceiling = o.BackoffBase << shift
 	}
 	floor := ceiling / 10

@@ -3,7 +3,6 @@ package fanout
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/target"
@@ -11,42 +10,30 @@ import (
 
 // putDepartments creates, renames and moves departments. Where the target
 // keeps the tree itself a level is sent only when the levels above it are
-// done; elsewhere order does not matter, placements come later. It returns the
-// departments that got a new remote id.
-func (r *round) putDepartments(ctx context.Context, tasks []storage.Task) ([]storage.SlotKey, error) {
+// done; elsewhere order does not matter, placements come later.
+func (r *round) putDepartments(ctx context.Context, tasks []storage.Task) error {
 	if len(tasks) == 0 {
-		return nil, nil
+		return nil
 	}
 	levels := [][]storage.Task{tasks}
 	if r.capabilities.NativeParent {
 		levels = topDown(tasks)
 	}
-	var mu sync.Mutex
-	var renewed []storage.SlotKey
 	for _, level := range levels {
 		parents, err := r.parents(ctx, level)
 		if err != nil {
-			return renewed, err
+			return err
 		}
-		err = r.each(ctx, level, func(ctx context.Context, t storage.Task) {
-			if r.putDepartment(ctx, t, parents) {
-				mu.Lock()
-				renewed = append(renewed, t.SlotKey)
-				mu.Unlock()
-			}
-		})
-		if err != nil {
-			return renewed, err
-		}
-		if r.stopped() {
-			break
+		err = r.each(ctx, level, func(ctx context.Context, t storage.Task) { r.putDepartment(ctx, t, parents) })
+		if err != nil || r.stopped() {
+			return err
 		}
 		// The next level looks its parents up in the store.
 		if err := r.flush(ctx); err != nil {
-			return renewed, err
+			return err
 		}
 	}
-	return renewed, nil
+	return nil
 }
 
 // parents looks up the departments that those of a level hang under.
@@ -63,49 +50,38 @@ func (r *round) parents(ctx context.Context, level []storage.Task) (map[string]s
 	return r.lookup(ctx, storage.SlotDepartment, codes)
 }
 
-func (r *round) putDepartment(ctx context.Context, t storage.Task, parents map[string]storage.Task) (renewed bool) {
+func (r *round) putDepartment(ctx context.Context, t storage.Task, parents map[string]storage.Task) {
 	parentID := ""
 	if code := t.Department.AttachedTo(); code != "" && r.capabilities.NativeParent {
 		parent, ok := parents[code]
 		if !ok || parent.RemoteID == "" {
 			r.waiting(t.Slot, code, fmt.Sprintf("its parent %s is not at the target yet", code))
-			return false
+			return
 		}
 		parentID = parent.RemoteID
 	}
 	want := renderDepartment(r.scope, t.Department, parentID)
 	hash := digestDepartment(want)
-	if t.RemoteID != "" && t.Hash == hash {
-		r.delivered(t.Slot, hash)
-		return false
-	}
-	want.RemoteID, want.Uncertain = t.RemoteID, t.Uncertain
-	var remoteID string
-	err := r.call(ctx, "put department", func(ctx context.Context) (err error) {
-		remoteID, err = r.Connector.PutDepartment(ctx, want)
-		return err
-	})
-	if err != nil {
-		r.failed(ctx, t.Slot, err)
-		return false
-	}
 	slot := t.Slot
-	if slot.RemoteID != "" && slot.RemoteID != remoteID {
-		// Made anew: the old group's members are lost. Settling the loss first
-		// makes them wait, the new id wakes them.
-		lost := slot
-		lost.RemoteID, lost.Hash = "", ""
-		lost.State, lost.DueAt = storage.SlotRetrying, r.options.Now()
-		r.settle(lost)
-		if err := r.flush(ctx); err != nil {
-			r.logger.Error("cannot note a lost department", "error", err)
-			return false
+	if !upToDate(slot, hash) {
+		want.Object = objectOf(r.scope, t)
+		err := r.call(ctx, "put department", func(ctx context.Context) (err error) {
+			slot.RemoteID, err = r.Connector.PutDepartment(ctx, want)
+			return err
+		})
+		if err != nil {
+			r.failed(ctx, t.Slot, err)
+			return
 		}
 	}
-	renewed = slot.RemoteID != remoteID
-	slot.RemoteID, slot.Group = remoteID, ""
+	slot.Group = ""
 	r.delivered(slot, hash)
-	return renewed
+}
+
+// upToDate reports whether the target is known to have the rendered form. It
+// is not while an attempt's answer is missing: that may have changed it.
+func upToDate(slot storage.Slot, hash string) bool {
+	return slot.RemoteID != "" && !slot.Uncertain && slot.Hash == hash
 }
 
 // deleteDepartments removes departments, children before their parents.
@@ -124,7 +100,7 @@ func (r *round) deleteDepartments(ctx context.Context, tasks []storage.Task) err
 
 func (r *round) deleteDepartment(ctx context.Context, t storage.Task) {
 	if t.RemoteID != "" || t.Uncertain {
-		object := target.Object{ExternalID: r.scope.ExternalID(t.Key), RemoteID: t.RemoteID, Uncertain: t.Uncertain}
+		object := objectOf(r.scope, t)
 		err := r.call(ctx, "delete department", func(ctx context.Context) error {
 			return r.Connector.DeleteDepartment(ctx, object)
 		})

@@ -11,9 +11,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/openkoo/connector/coordination"
+	"github.com/openkoo/connector/coordination/local"
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/target"
 )
+
+// defaultPoll is how often replicas look for what another left behind.
+const defaultPoll = 5 * time.Second
 
 // ErrUnknownTarget means that no target of that name is configured.
 var ErrUnknownTarget = errors.New("no such target")
@@ -22,6 +27,45 @@ var ErrUnknownTarget = errors.New("no such target")
 type Store interface {
 	storage.Fanout
 	storage.Wakeups
+}
+
+// Coordination is what the replicas that deliver to the same targets share.
+// None of it is needed to be right: that a scope is delivered by one replica at
+// a time is the store's to guarantee (storage.Fanout, Lease).
+type Coordination interface {
+	Dispatcher
+	Limiter
+	Breaker
+	Wakeups
+}
+
+// Dispatcher hands the scopes that are due to the replicas (see
+// coordination.Dispatcher). The queue is the target, the key the scope.
+type Dispatcher interface {
+	Enqueue(ctx context.Context, task coordination.Task) error
+	Serve(ctx context.Context, queue string, atOnce int, handle func(ctx context.Context, key string)) error
+}
+
+// Limiter bounds the requests of all replicas to a target (see
+// coordination.Buckets).
+type Limiter interface {
+	Take(ctx context.Context, key string, rate coordination.Rate, n int, patience time.Duration) (wait time.Duration, taken bool, err error)
+	Shrink(ctx context.Context, key string, rate coordination.Rate, rest time.Duration) error
+}
+
+// Breaker keeps all replicas from a target that is down (see
+// coordination.Breakers).
+type Breaker interface {
+	Enter(ctx context.Context, key string) (coordination.Passage, error)
+	Trip(ctx context.Context, key, reason string, wait time.Duration) error
+	Reset(ctx context.Context, key string) error
+}
+
+// Wakeups tells the other replicas that a target is worth a look (see
+// coordination.Wakeups).
+type Wakeups interface {
+	Publish(ctx context.Context, topic string) error
+	Subscribe(topic string) (woken <-chan struct{}, stop func())
 }
 
 // Policy says what becomes of an account at a target.
@@ -60,11 +104,17 @@ type Target struct {
 	UserNames Naming
 	// Concurrency bounds the requests under way at once, default 8.
 	Concurrency int
+	// Rate bounds the requests of all replicas; the zero value leaves it to
+	// the target to refuse some.
+	Rate coordination.Rate
 }
 
 // Options shape a Fanout; the zero value serves.
 type Options struct {
-	Now        func() time.Time      // default time.Now
+	Now func() time.Time // default time.Now
+	// At returns a channel that gets a value when Now has come to a time,
+	// default time.After.
+	At         func(time.Time) <-chan time.Time
 	Logger     *slog.Logger          // default slog.Default
 	Registerer prometheus.Registerer // default: metrics are not registered
 	// Jitter draws from [0, n) for the backoff, default math/rand/v2.
@@ -72,6 +122,16 @@ type Options struct {
 	// BackoffBase and BackoffMax bound the wait after a failure, defaults 1 s
 	// and 1 h.
 	BackoffBase, BackoffMax time.Duration
+	// Coordination is shared with other replicas on the same store; without,
+	// this one is alone.
+	Coordination Coordination
+	// Poll is how often a target is looked at without anybody telling to: what
+	// another replica left behind is found so. Default 5 s, never when alone.
+	Poll time.Duration
+
+	// resting hears of a runner that has nothing to do but wait: how many
+	// rounds go on beside it, and the store's Changed from before it looked.
+	resting func(targetName string, rounds int, changed <-chan struct{})
 }
 
 // State is what the fan-out thinks of a target.
@@ -171,6 +231,9 @@ func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.At == nil {
+		o.At = func(at time.Time) <-chan time.Time { return time.After(time.Until(at)) }
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -182,6 +245,11 @@ func (o Options) withDefaults() Options {
 	}
 	if o.BackoffMax <= 0 {
 		o.BackoffMax = time.Hour
+	}
+	if o.Coordination == nil {
+		o.Coordination = local.New(local.Options{Now: o.Now})
+	} else if o.Poll <= 0 {
+		o.Poll = defaultPoll
 	}
 	return o
 }

@@ -1,9 +1,17 @@
 package fanout
 
 import (
+	"errors"
+	"net/http"
 	"sync"
 	"time"
+
+	"github.com/openkoo/connector/target"
 )
+
+// breakAfter is how many deliveries in a row may fail before the target as a
+// whole is taken to be down.
+const breakAfter = 10
 
 // gate says whether a target may be sent to: up, down until the next probe, or
 // paused by an operator. One failure that shows the target as a whole is down
@@ -12,14 +20,18 @@ type gate struct {
 	name, kind string
 	now        func() time.Time
 	metrics    *metrics
+	trip       func(reason string, wait time.Duration) // tells the replicas' breaker
 
 	mu        sync.Mutex
 	state     State
 	since     time.Time
 	lastError string
-	failures  int
-	nextProbe time.Time
+	inARow    int       // deliveries that failed since one got an answer
+	closings  int       // of the gate since a delivery succeeded
+	limits    int       // answers "too many" since a delivery succeeded
+	nextProbe time.Time // nothing is sent before, once the gate closes
 	notBefore time.Time // the target asked to be left alone until then
+	resumed   bool      // since the loop looked last
 	changed   chan struct{}
 }
 
@@ -39,24 +51,24 @@ func (g *gate) status() Status {
 	return s
 }
 
-// open reports whether the target may be sent to now; if not, wait is how long
-// until it is worth asking again (0: until somebody resumes it) and probe says
-// that the target has to be probed first.
-func (g *gate) open() (ok, probe bool, wait time.Duration) {
+// open reports whether the target may be sent to now; if not, until is when it
+// is worth asking again (zero: when somebody resumes it) and probe says that
+// the target has to be probed first.
+func (g *gate) open() (ok, probe bool, until time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()
 	switch {
 	case g.state == Paused:
-		return false, false, 0
-	case g.state == Down && now.Before(g.nextProbe):
-		return false, false, g.nextProbe.Sub(now)
+		return false, false, time.Time{}
+	case now.Before(g.nextProbe):
+		return false, false, g.nextProbe
 	case g.state == Down:
-		return false, true, 0
+		return false, true, time.Time{}
 	case now.Before(g.notBefore):
-		return false, false, g.notBefore.Sub(now)
+		return false, false, g.notBefore
 	default:
-		return true, false, 0
+		return true, false, time.Time{}
 	}
 }
 
@@ -64,7 +76,9 @@ func (g *gate) pause() { g.set(Paused, g.lastErrorText()) }
 
 func (g *gate) resume() {
 	g.mu.Lock()
-	g.nextProbe, g.notBefore, g.failures = time.Time{}, time.Time{}, 0
+	g.nextProbe, g.notBefore = time.Time{}, time.Time{}
+	g.inARow, g.closings, g.limits = 0, 0, 0
+	g.resumed = true
 	paused := g.state == Paused
 	g.mu.Unlock()
 	if paused {
@@ -74,39 +88,120 @@ func (g *gate) resume() {
 	g.signal()
 }
 
-// down closes the gate until a probe succeeds; wait draws the time to it.
-func (g *gate) down(err error, wait func(failures int) time.Duration) {
+// answered notes how a delivery ended and reports whether the gate is to be
+// closed: breakAfter deliveries in a row got no proper answer. A refusal of one
+// object shows that the target is well; one for lack of rights does not.
+func (g *gate) answered(err error) (tripped bool) {
 	g.mu.Lock()
-	if g.state == Paused {
+	defer g.mu.Unlock()
+	details, _ := errors.AsType[*target.Error](err)
+	switch class := target.ClassOf(err); {
+	case err == nil:
+		g.inARow, g.closings, g.limits = 0, 0, 0
+	case class == target.Transient, details != nil && details.Status == http.StatusForbidden:
+		g.inARow++
+	case class != target.Down && class != target.RateLimited:
+		g.inARow = 0
+	}
+	if g.inARow < breakAfter {
+		return false
+	}
+	g.inARow = 0
+	return g.state == Up
+}
+
+// tookResume reports, once, that an operator resumed the target.
+func (g *gate) tookResume() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	resumed := g.resumed
+	g.resumed = false
+	return resumed
+}
+
+// down closes the gate until a probe succeeds: after asked, if the target said
+// so, or after a wait that grows with each closing since the last success.
+// Requests that were under way when it closed fail too and count no further.
+func (g *gate) down(err error, asked time.Duration, backoff func(n int) time.Duration) {
+	g.mu.Lock()
+	now := g.now()
+	if g.state == Paused || now.Before(g.nextProbe) {
 		g.lastError = err.Error()
 		g.mu.Unlock()
 		return
 	}
-	g.failures++
-	g.nextProbe = g.now().Add(wait(g.failures))
+	g.closings++
+	wait := backoff(g.closings)
+	if asked > 0 {
+		wait = asked
+	}
+	g.nextProbe = now.Add(wait)
 	g.mu.Unlock()
+	// The breaker first: a gate that is down while the breaker is not has been
+	// reset by another replica.
+	if g.trip != nil {
+		g.trip(err.Error(), wait)
+	}
 	g.set(Down, err.Error())
 }
 
-// up opens the gate after a probe.
-func (g *gate) up() {
+// follow closes the gate, or keeps it closed, because the replicas' breaker is
+// open for as long as wait.
+func (g *gate) follow(reason string, wait time.Duration) {
 	g.mu.Lock()
-	g.failures = 0
-	if g.state != Down {
-		g.mu.Unlock()
-		return
-	}
+	g.nextProbe = g.now().Add(wait)
+	up := g.state == Up
 	g.mu.Unlock()
-	g.set(Up, "")
+	if up {
+		g.set(Down, reason)
+	}
 }
 
-// restUntil keeps the gate closed until t without calling the target down.
-func (g *gate) restUntil(t time.Time) {
+// probing makes a probe due: the breaker chose this replica for it.
+func (g *gate) probing() {
 	g.mu.Lock()
-	if t.After(g.notBefore) {
-		g.notBefore = t
-	}
+	defer g.mu.Unlock()
+	g.nextProbe = g.now()
+}
+
+// up opens the gate after a probe, and reports whether it was closed.
+func (g *gate) up() bool {
+	g.mu.Lock()
+	down := g.state == Down
+	g.nextProbe = time.Time{}
 	g.mu.Unlock()
+	if down {
+		g.set(Up, "")
+	}
+	return down
+}
+
+// pace keeps the gate closed until the replicas' pace has a turn again.
+func (g *gate) pace(wait time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if until := g.now().Add(wait); until.After(g.notBefore) {
+		g.notBefore = until
+	}
+}
+
+// limited keeps the gate closed for as long as the target asked, or a while
+// that grows, without calling it down. It returns until when.
+func (g *gate) limited(asked time.Duration, backoff func(n int) time.Duration) time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.now()
+	if asked <= 0 && now.Before(g.notBefore) {
+		return g.notBefore // one of several under way; the first has counted
+	}
+	if asked <= 0 {
+		g.limits++
+		asked = backoff(g.limits)
+	}
+	if until := now.Add(asked); until.After(g.notBefore) {
+		g.notBefore = until
+	}
+	return g.notBefore
 }
 
 func (g *gate) lastErrorText() string {

@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -9,73 +10,50 @@ import (
 	"github.com/openkoo/connector/target"
 )
 
-// move is one member's way from the group it is in to the one it belongs to.
-// At least one of the two ends is set.
+// move is a member's way from the groups it is in to the one it belongs to.
 type move struct {
 	task   storage.Task
 	member target.Member
-	from   string // orgCode of the group it is in, empty for none
-	to     string // orgCode of the group it goes to, empty for none
-	// wait is the orgCode of a group it belongs to that is not there yet.
-	wait string
-	err  error
+	want   string   // orgCode of the group it belongs to, empty for none
+	in     []place  // where it is or may be; kept true as answers come
+	add    bool     // it is yet to be added to want
+	remove []string // orgCodes it is yet to be removed from
+	wait   bool     // the group it belongs to is not at the target yet
+	sent   bool     // an answer came: in may differ from what is stored
+	err    error
 }
 
 // changeMembers brings placements and memberships to the target: all additions
 // first, so that nobody is without a department in between, then the removals.
-// Objects that got a new remote id take their membership along, due or not.
-func (r *round) changeMembers(ctx context.Context, tasks []storage.Task, renewed []storage.SlotKey) error {
-	tasks, err := r.withRenewed(ctx, tasks, renewed)
-	if err != nil || len(tasks) == 0 {
-		return err
+func (r *round) changeMembers(ctx context.Context, tasks []storage.Task) error {
+	if len(tasks) == 0 {
+		return nil
 	}
 	moves, groups, err := r.planMoves(ctx, tasks)
 	if err != nil {
 		return err
 	}
-	adds := func(m *move) (string, bool) { return m.to, m.to != "" }
-	removes := func(m *move) (string, bool) { return m.from, m.from != "" && m.err == nil }
-	for _, direction := range []struct {
-		group func(*move) (string, bool)
-		add   bool
-	}{{adds, true}, {removes, false}} {
-		if err := r.sendMoves(ctx, moves, groups, direction.group, direction.add); err != nil {
-			return err
-		}
-		if r.stopped() {
-			break
+	if err := r.noteIntent(ctx, moves, groups); err != nil {
+		return err
+	}
+	additions := make(map[string][]*move)
+	for _, m := range moves {
+		if m.add {
+			additions[m.want] = append(additions[m.want], m)
 		}
 	}
+	r.sendMoves(ctx, additions, groups, true)
+	removals := make(map[string][]*move)
+	for _, m := range moves {
+		if m.add || m.err != nil {
+			continue // better in the old department than in none
+		}
+		for _, code := range m.remove {
+			removals[code] = append(removals[code], m)
+		}
+	}
+	r.sendMoves(ctx, removals, groups, false)
 	return r.settleMoves(ctx, moves, groups)
-}
-
-// withRenewed adds the membership slots of objects that got a new remote id.
-func (r *round) withRenewed(ctx context.Context, tasks []storage.Task, renewed []storage.SlotKey) ([]storage.Task, error) {
-	inBatch := make(map[storage.SlotKey]struct{}, len(tasks))
-	for _, t := range tasks {
-		inBatch[t.SlotKey] = struct{}{}
-	}
-	keys := make(map[storage.SlotKind][]string)
-	for _, key := range renewed {
-		kind := storage.SlotPlacement
-		if key.Kind == storage.SlotUser {
-			kind = storage.SlotMembership
-		}
-		keys[kind] = append(keys[kind], key.Key)
-	}
-	for _, kind := range []storage.SlotKind{storage.SlotPlacement, storage.SlotMembership} {
-		found, err := r.lookup(ctx, kind, keys[kind])
-		if err != nil {
-			return nil, err
-		}
-		for _, key := range keys[kind] {
-			t, ok := found[key]
-			if _, dup := inBatch[t.SlotKey]; ok && !dup {
-				tasks = append(tasks, t)
-			}
-		}
-	}
-	return tasks, nil
 }
 
 // planMoves decides where each member goes. Members that need no request, or
@@ -88,7 +66,10 @@ func (r *round) planMoves(ctx context.Context, tasks []storage.Task) (moves []*m
 		} else {
 			codes = append(codes, t.Key)
 		}
-		codes = append(codes, t.Group, r.belongsTo(t))
+		codes = append(codes, r.belongsTo(t))
+		for _, p := range parsePlaces(t.Hash).In {
+			codes = append(codes, p.Code)
+		}
 	}
 	users, err := r.lookup(ctx, storage.SlotUser, userNames)
 	if err != nil {
@@ -103,42 +84,69 @@ func (r *round) planMoves(ctx context.Context, tasks []storage.Task) (moves []*m
 		if t.Kind == storage.SlotPlacement {
 			member = target.Member{Kind: target.MemberDepartment, RemoteID: groups[t.Key].RemoteID}
 		}
-		if m := r.planMove(t, member, groups); m != nil {
+		if m := r.planMove(ctx, t, member, groups); m != nil {
 			moves = append(moves, m)
 		}
 	}
 	return moves, groups, nil
 }
 
-func (r *round) planMove(t storage.Task, member target.Member, groups map[string]storage.Task) *move {
-	m := &move{task: t, member: member}
-	if t.Group != "" && t.Hash != "" && t.Hash == memberHash(groups[t.Group].RemoteID, member.RemoteID) {
-		m.from = t.Group
+// planMove plans one member's move; nil if it is settled without a request.
+func (r *round) planMove(ctx context.Context, t storage.Task, member target.Member, groups map[string]storage.Task) *move {
+	m := &move{task: t, member: member, want: r.belongsTo(t), in: parsePlaces(t.Hash).valid(member, groups)}
+	if d := groups[m.want].Department; d == nil || d.Deleted {
+		m.want = "" // no such department; the store marks the slot when it comes
 	}
-	want := r.belongsTo(t)
 	switch {
-	case !r.capabilities.Memberships, want == "" && m.from == "":
+	case !r.capabilities.Memberships, m.want == "" && len(m.in) == 0, member.RemoteID == "" && !r.comes(t):
 		r.settleAlone(t.Slot)
 		return nil
-	case want == m.from:
-		r.delivered(t.Slot, t.Hash)
+	case member.RemoteID == "":
+		slot := t.Slot
+		slot.Hash = ""
+		r.waiting(slot, m.want, "the member itself is not at the target yet")
 		return nil
-	case want != "" && member.RemoteID == "" && t.Kind == storage.SlotMembership && !r.wanted(t):
-		r.settleAlone(t.Slot) // the target never gets the account
-		return nil
-	case want != "" && member.RemoteID == "":
-		r.waiting(t.Slot, want, "the member itself is not at the target yet")
-		return nil
-	case want != "" && groups[want].RemoteID == "":
-		m.wait = want
-		if m.from == "" {
-			r.settleWaiting(m)
-			return nil
+	}
+	m.wait = m.want != "" && groups[m.want].RemoteID == ""
+	m.add = m.want != "" && !m.wait && (t.Uncertain || !slices.ContainsFunc(m.in, m.wanted))
+	for _, p := range m.in {
+		if !m.wanted(p) {
+			m.remove = append(m.remove, p.Code)
 		}
-	default:
-		m.to = want
+	}
+	if !m.add && len(m.remove) == 0 {
+		r.settleMove(ctx, m)
+		return nil
 	}
 	return m
+}
+
+func (m *move) wanted(p place) bool { return p.Code == m.want }
+
+// withLeaving adds the places of departments and accounts that are about to be
+// deleted, due or not: a group must not be left with a member that is gone.
+func (r *round) withLeaving(ctx context.Context, b batch, absent []storage.Task) ([]storage.Task, error) {
+	tasks := b.members
+	claimed := make(map[storage.SlotKey]struct{}, len(tasks))
+	for _, t := range tasks {
+		claimed[t.SlotKey] = struct{}{}
+	}
+	for kind, leaving := range map[storage.SlotKind][]storage.Task{storage.SlotPlacement: b.deleteDepartments, storage.SlotMembership: absent} {
+		keys := make([]string, 0, len(leaving))
+		for _, t := range leaving {
+			keys = append(keys, t.Key)
+		}
+		found, err := r.lookup(ctx, kind, keys)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range found {
+			if _, dup := claimed[t.SlotKey]; !dup && t.Hash != "" {
+				tasks = append(tasks, t)
+			}
+		}
+	}
+	return tasks, nil
 }
 
 // belongsTo is the orgCode of the department the member is to be in.
@@ -156,49 +164,59 @@ func (r *round) belongsTo(t storage.Task) string {
 	}
 }
 
-// wanted reports whether the target is to have an account it does not have.
-func (r *round) wanted(t storage.Task) bool {
+// comes reports whether a member that is not at the target yet will be.
+func (r *round) comes(t storage.Task) bool {
+	if t.Kind == storage.SlotPlacement {
+		return t.Department != nil && !t.Department.Deleted
+	}
 	what, _ := r.decideUser(t.User, false)
 	return what == fatePut
 }
 
-// sendMoves sends the additions or the removals, batched by group.
-func (r *round) sendMoves(ctx context.Context, moves []*move, groups map[string]storage.Task, group func(*move) (string, bool), add bool) error {
-	byGroup := make(map[string][]*move)
-	var order []string
+// noteIntent writes down where members are about to be added, so that after a
+// crash they are removed from there should they belong elsewhere by then.
+func (r *round) noteIntent(ctx context.Context, moves []*move, groups map[string]storage.Task) error {
+	var intents []storage.Slot
 	for _, m := range moves {
-		code, ok := group(m)
-		if !ok {
+		if !m.add {
 			continue
 		}
-		if _, known := byGroup[code]; !known {
-			order = append(order, code)
+		in := placed(m.in, place{m.want, groups[m.want].RemoteID})
+		slot := m.task.Slot
+		slot.Hash, slot.Uncertain = encodePlaces(m.member.RemoteID, in), true
+		if slot.Hash != m.task.Hash || !m.task.Uncertain {
+			intents = append(intents, slot)
 		}
-		byGroup[code] = append(byGroup[code], m)
 	}
-	type chunk struct {
-		code  string
-		moves []*move
+	if len(intents) == 0 {
+		return nil
 	}
-	var chunks []chunk
-	for _, code := range order {
+	if err := r.store.Settle(ctx, r.lease, intents); err != nil {
+		return fmt.Errorf("note %d memberships of %s: %w", len(intents), r.scope, err)
+	}
+	return nil
+}
+
+// sendMoves sends the additions or the removals, several groups at once. The
+// changes of one group go one after the other: many servers read a group,
+// change it and write it back, and would lose one of two at once.
+func (r *round) sendMoves(ctx context.Context, byGroup map[string][]*move, groups map[string]storage.Task, add bool) {
+	codes := make([]string, 0, len(byGroup))
+	for code := range byGroup {
+		codes = append(codes, code)
+	}
+	slices.Sort(codes)
+	forEach(ctx, r.limit(), codes, func(ctx context.Context, code string) {
 		for part := range slices.Chunk(byGroup[code], max(1, r.capabilities.MembersPerChange)) {
-			chunks = append(chunks, chunk{code, part})
+			r.sendChunk(ctx, groups[code], part, add)
 		}
-	}
-	return forEach(ctx, r.Concurrency, chunks, func(ctx context.Context, c chunk) {
-		r.sendChunk(ctx, groups[c.code], c.moves, add)
 	})
 }
 
 // sendChunk changes the members of one group in one request. If the target
-// refuses the request for good, it is halved until the member that it refuses
+// refuses it for the sake of some member, it is halved until that member
 // stands alone: the others must not suffer for it.
 func (r *round) sendChunk(ctx context.Context, group storage.Task, moves []*move, add bool) {
-	if r.stopped() {
-		fail(moves, errNotSent)
-		return
-	}
 	object := target.Object{ExternalID: r.scope.ExternalID(group.Key), RemoteID: group.RemoteID}
 	var change target.MemberChange
 	op := "remove members"
@@ -215,87 +233,107 @@ func (r *round) sendChunk(ctx context.Context, group storage.Task, moves []*move
 	err := r.call(ctx, op, func(ctx context.Context) error {
 		return r.Connector.ChangeMembers(ctx, object, change)
 	})
-	switch {
-	case err == nil:
-	case !add && target.ClassOf(err) == target.Gone:
-		// The group went, and its members with it.
-	case target.ClassOf(err) == target.Permanent && len(moves) > 1:
+	class := target.ClassOf(err)
+	if err != nil && len(moves) > 1 && (class == target.Permanent || class == target.NeedsParent) {
 		half := len(moves) / 2
 		r.sendChunk(ctx, group, moves[:half], add)
 		r.sendChunk(ctx, group, moves[half:], add)
-	default:
-		if target.ClassOf(err) == target.Down || target.ClassOf(err) == target.RateLimited {
-			r.halt()
-		}
-		fail(moves, err)
+		return
+	}
+	if !add && (class == target.Gone || class == target.NeedsParent) {
+		err = nil // the group or the member went, and the membership with it
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range moves {
+		m.answered(place{group.Key, group.RemoteID}, add, err)
 	}
 }
 
-func fail(moves []*move, err error) {
-	for _, m := range moves {
+// answered notes what became of one change of a move.
+func (m *move) answered(p place, add bool, err error) {
+	if errors.Is(err, errNotSent) {
+		return
+	}
+	m.sent = true
+	details, _ := errors.AsType[*target.Error](err)
+	unknown := err != nil && (details == nil || details.UnknownOutcome)
+	switch {
+	case add && (err == nil || unknown):
+		m.in = placed(m.in, p)
+		m.add = err != nil
+	case !add && err == nil:
+		m.in = slices.DeleteFunc(slices.Clone(m.in), func(one place) bool { return one == p })
+		m.remove = slices.DeleteFunc(slices.Clone(m.remove), func(code string) bool { return code == p.Code })
+	}
+	if err != nil {
 		m.err = err
 	}
 }
 
-// settleMoves settles what became of each move.
+// settleMoves settles what became of each move, and has what turned out to be
+// missing at the target looked after.
 func (r *round) settleMoves(ctx context.Context, moves []*move, groups map[string]storage.Task) error {
 	lost := make(map[string]struct{})
+	suspects := make(map[storage.SlotKind][]string)
 	for _, m := range moves {
-		switch {
-		case m.err != nil && target.ClassOf(m.err) == target.Gone && m.to != "":
-			lost[m.to] = struct{}{}
-			m.wait = m.to
-			r.settleWaiting(m)
-		case m.err != nil:
-			r.failed(ctx, m.task.Slot, m.err)
-		case m.wait != "":
-			r.settleWaiting(m)
-		default:
-			slot := m.task.Slot
-			slot.Group = m.to
-			hash := ""
-			if m.to != "" {
-				hash = memberHash(groups[m.to].RemoteID, m.member.RemoteID)
+		switch class := target.ClassOf(m.err); {
+		case m.err != nil && class == target.Gone && m.add:
+			lost[m.want] = struct{}{}
+			m.wait, m.err, m.add = true, nil, false
+		case m.err != nil && class == target.NeedsParent:
+			kind := storage.SlotUser
+			if m.member.Kind == target.MemberDepartment {
+				kind = storage.SlotDepartment
 			}
-			r.delivered(slot, hash)
+			suspects[kind] = append(suspects[kind], m.task.Key)
 		}
-	}
-	if len(lost) == 0 {
-		return nil
-	}
-	// The members wait on disk before their group is due to be made anew, so
-	// that its coming wakes them.
-	if err := r.flush(ctx); err != nil {
-		return err
+		r.settleMove(ctx, m)
 	}
 	for code := range lost {
 		slot := groups[code].Slot
 		slot.RemoteID, slot.Hash, slot.Uncertain = "", "", true
 		slot.State, slot.DueAt = storage.SlotRetrying, r.options.Now()
-		slot.LastError = "the target no longer has the department"
+		slot.ErrorClass, slot.LastError = string(target.Gone), "the target no longer has the department"
 		r.settle(slot)
 	}
+	for kind, keys := range suspects {
+		found, err := r.lookup(ctx, kind, keys)
+		if err != nil {
+			return err
+		}
+		for _, t := range found {
+			// Sent again even though unchanged, it is made anew if it is gone.
+			slot := t.Slot
+			slot.Hash, slot.State, slot.DueAt = "", storage.SlotRetrying, r.options.Now()
+			r.settle(slot)
+		}
+	}
 	return nil
+}
+
+// settleMove settles one move. A move that was not begun stays as it was
+// claimed, one that was cut short keeps what came of it.
+func (r *round) settleMove(ctx context.Context, m *move) {
+	slot := m.task.Slot
+	slot.Hash = encodePlaces(m.member.RemoteID, m.in)
+	switch {
+	case m.err != nil:
+		r.failed(ctx, slot, m.err)
+	case m.add || len(m.remove) > 0:
+		if m.sent {
+			r.settle(slot)
+		}
+	case m.wait:
+		r.waiting(slot, m.want, fmt.Sprintf("its department %s is not at the target yet", m.want))
+	default:
+		slot.Group = m.want
+		r.delivered(slot, slot.Hash)
+	}
 }
 
 // settleAlone settles a member that is in no group and is to be in none.
 func (r *round) settleAlone(slot storage.Slot) {
 	slot.Group = ""
 	r.delivered(slot, "")
-}
-
-// settleWaiting settles a member whose group is not there yet.
-func (r *round) settleWaiting(m *move) {
-	slot := m.task.Slot
-	slot.Hash = ""
-	r.waiting(slot, m.wait, fmt.Sprintf("its department %s is not at the target yet", m.wait))
-}
-
-// memberHash names a membership as the target has it. It changes when either
-// end is made anew, so that a lost membership is not taken for a kept one.
-func memberHash(groupID, memberID string) string {
-	if groupID == "" || memberID == "" {
-		return ""
-	}
-	return groupID + "\n" + memberID
 }

@@ -7,17 +7,34 @@ import (
 	"strconv"
 
 	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/target"
 )
 
+// objectOf names the entity of a task at the target.
+func objectOf(scope directory.Scope, t storage.Task) target.Object {
+	origin := target.Origin{Scope: scope, Key: t.Key, Version: t.Desired, Mark: t.Marks}
+	switch {
+	case t.Department != nil:
+		origin.ChangedAt = t.Department.ChangedAt
+	case t.User != nil:
+		origin.ChangedAt = t.User.ChangedAt
+	}
+	return target.Object{ExternalID: scope.ExternalID(t.Key), RemoteID: t.RemoteID, Uncertain: t.Uncertain, Origin: origin}
+}
+
 // renderDepartment is the department as a target is to have it.
 func renderDepartment(scope directory.Scope, d *directory.Department, parentRemoteID string) target.Department {
-	return target.Department{
+	department := target.Department{
 		Object:         target.Object{ExternalID: scope.ExternalID(d.Code)},
 		Code:           d.Code,
 		Name:           d.Name,
 		ParentRemoteID: parentRemoteID,
 	}
+	if parentRemoteID != "" {
+		department.ParentCode = d.AttachedTo()
+	}
+	return department
 }
 
 // renderUser is the account as a target is to have it.

@@ -11,17 +11,20 @@ import (
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
+	"github.com/openkoo/connector/target"
 )
 
 // settleTimeout bounds writing outcomes down after the round was told to end.
 const settleTimeout = 10 * time.Second
 
-// round works one scope's due slots off in phases, until none is due. Each
-// phase's outcomes are on disk before the next begins, because the next looks
-// up there what is at the target.
+// round works the slots of one claim off in phases. Each phase's outcomes are
+// on disk before the next begins, because the next looks up there what is at
+// the target.
 type round struct {
 	*runner
-	scope directory.Scope
+	scope        directory.Scope
+	lease        storage.Lease
+	capabilities target.Capabilities
 
 	mu       sync.Mutex
 	open     map[storage.SlotKey]storage.Slot // claimed, no outcome yet
@@ -29,24 +32,77 @@ type round struct {
 	stop     bool                             // nothing more may be sent
 }
 
-// round delivers what is due in a scope.
-func (r *runner) round(ctx context.Context, scope directory.Scope) error {
-	for {
-		tasks, err := r.store.Claim(ctx, r.Name, scope, r.options.Now(), claimBatch)
-		if err != nil {
-			return fmt.Errorf("claim slots of %s: %w", scope, err)
-		}
-		if len(tasks) == 0 {
-			return nil
-		}
-		work := &round{runner: r, scope: scope, open: make(map[storage.SlotKey]storage.Slot, len(tasks))}
-		for _, t := range tasks {
-			work.open[t.SlotKey] = t.Slot
-		}
-		if err := work.phases(ctx, sortOut(tasks)); err != nil {
-			return err
-		}
+// round delivers what is due in a scope, a claim's worth, unless another
+// replica does (storage.ErrBusy). It reports nothing when the target became
+// unfit to be sent to: the gate knows.
+func (r *runner) round(ctx context.Context, scope directory.Scope, capabilities target.Capabilities) error {
+	lease, err := r.store.Lease(ctx, r.Name, scope, r.owner, leaseFor)
+	if err != nil {
+		return fmt.Errorf("lease %s: %w", scope, err)
 	}
+	held, stop := r.keepLease(ctx, lease)
+	err = r.leased(held, lease, capabilities)
+	stop()
+	ended, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	return errors.Join(err, r.store.Release(ended, lease))
+}
+
+// keepLease extends a lease until stop is called; the context it returns ends
+// when the lease is lost.
+func (r *runner) keepLease(ctx context.Context, lease storage.Lease) (held context.Context, stop func()) {
+	held, cancel := context.WithCancelCause(ctx)
+	var done sync.WaitGroup
+	done.Go(func() {
+		for {
+			select {
+			case <-held.Done():
+				return
+			case <-time.After(leaseFor / 3):
+				if _, err := r.store.Extend(held, lease, leaseFor); errors.Is(err, storage.ErrLeaseLost) {
+					cancel(err)
+				}
+			}
+		}
+	})
+	return held, func() {
+		cancel(nil)
+		done.Wait()
+	}
+}
+
+// leased works off a claim of a scope that is ours for now.
+func (r *runner) leased(ctx context.Context, lease storage.Lease, capabilities target.Capabilities) error {
+	tasks, err := r.store.Claim(ctx, lease, r.options.Now(), claimBatch)
+	if err != nil {
+		return fmt.Errorf("claim slots of %s: %w", lease.Scope, err)
+	}
+	work := &round{runner: r, scope: lease.Scope, lease: lease, capabilities: capabilities, open: make(map[storage.SlotKey]storage.Slot, len(tasks))}
+	for _, t := range tasks {
+		work.open[t.SlotKey] = t.Slot
+	}
+	b := sortOut(tasks)
+	if len(tasks) == claimBatch {
+		work.deferDeletes(&b)
+	}
+	if err := work.phases(ctx, b); !errors.Is(err, errStopped) {
+		return err
+	}
+	return nil
+}
+
+// deferDeletes keeps deletions back while there is more to create and change
+// than one claim holds: a department goes after its members have moved on.
+func (r *round) deferDeletes(b *batch) {
+	if len(b.putDepartments)+len(b.users)+len(b.members) == 0 {
+		return
+	}
+	for _, t := range b.deleteDepartments {
+		slot := t.Slot
+		slot.DueAt = r.options.Now().Add(deleteRest)
+		r.settle(slot)
+	}
+	b.deleteDepartments = nil
 }
 
 // batch is a round's tasks by phase.
@@ -73,21 +129,22 @@ func sortOut(tasks []storage.Task) batch {
 
 // phases goes through the phases of the package comment, in order.
 func (r *round) phases(ctx context.Context, b batch) error {
-	var renewed []storage.SlotKey // objects that got a new remote id
-	var absent []storage.Task     // accounts the target is not to have
-	err := r.phase(ctx, func() (err error) {
-		renewed, err = r.putDepartments(ctx, b.putDepartments)
-		return err
-	})
+	var absent []storage.Task // accounts the target is not to have
+	err := r.phase(ctx, func() error { return r.putDepartments(ctx, b.putDepartments) })
 	if err == nil {
-		err = r.phase(ctx, func() error {
-			keys, gone, err := r.putUsers(ctx, b.users)
-			renewed, absent = append(renewed, keys...), gone
+		err = r.phase(ctx, func() (err error) {
+			absent, err = r.putUsers(ctx, b.users)
 			return err
 		})
 	}
 	if err == nil {
-		err = r.phase(ctx, func() error { return r.changeMembers(ctx, b.members, renewed) })
+		err = r.phase(ctx, func() error {
+			members, err := r.withLeaving(ctx, b, absent)
+			if err != nil {
+				return err
+			}
+			return r.changeMembers(ctx, members)
+		})
 	}
 	if err == nil {
 		err = r.phase(ctx, func() error { return r.deleteUsers(ctx, absent) })
@@ -114,7 +171,7 @@ func (r *round) phase(ctx context.Context, run func() error) error {
 // early when nothing more may be sent.
 func (r *round) each(ctx context.Context, tasks []storage.Task, do func(context.Context, storage.Task)) error {
 	group, running := errgroup.WithContext(ctx)
-	group.SetLimit(r.Concurrency)
+	group.SetLimit(r.limit())
 	for _, task := range tasks {
 		if r.stopped() || running.Err() != nil {
 			break
@@ -178,7 +235,7 @@ func (r *round) flush(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	if err := r.store.Settle(ctx, outcomes); err != nil {
+	if err := r.store.Settle(ctx, r.lease, outcomes); err != nil {
 		return fmt.Errorf("settle %d slots of %s: %w", len(outcomes), r.scope, err)
 	}
 	return nil
@@ -196,8 +253,13 @@ func (r *round) halt() {
 	r.mu.Unlock()
 }
 
-// forEach runs do for every item, at most limit at once.
-func forEach[T any](ctx context.Context, limit int, items []T, do func(context.Context, T)) error {
+// limit is how much of the target's concurrency one scope may use: some is
+// left to the others, should this one's requests hang.
+func (r *round) limit() int { return max(1, r.Concurrency-r.Concurrency/4) }
+
+// forEach runs do for every item, at most limit at once, and begins none after
+// ctx ended.
+func forEach[T any](ctx context.Context, limit int, items []T, do func(context.Context, T)) {
 	var group errgroup.Group
 	group.SetLimit(limit)
 	for _, item := range items {
@@ -209,5 +271,5 @@ func forEach[T any](ctx context.Context, limit int, items []T, do func(context.C
 			return nil
 		})
 	}
-	return group.Wait()
+	_ = group.Wait() // do reports through its item
 }

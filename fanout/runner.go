@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
+	"github.com/google/uuid"
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
@@ -17,115 +19,183 @@ const (
 	// relayBatch bounds the changes turned into slots in one write, so that
 	// pushes get their turn in between.
 	relayBatch = 500
-	// claimBatch bounds a round: what is sent before deletions have their turn.
+	// claimBatch bounds a round: what one scope is sent before others that are
+	// due have their turn, and before deletions have theirs.
 	claimBatch = 2000
 	// settleBatch bounds the outcomes held back before they are written: what
 	// a crash at the worst moment makes the connector look up again.
 	settleBatch = 256
-	// scopesAtOnce bounds the tenants a target is sent at once.
-	scopesAtOnce = 4
+	// scopesAtOnce bounds the tenants a target is sent at once, by one replica.
+	scopesAtOnce = 8
+	// scopesAhead bounds the tenants for which a round is asked and not over.
+	scopesAhead = 2 * scopesAtOnce
+	// askAgain is when a round that was asked for and not heard of is asked for
+	// again: its replica may have died, or the queue been lost.
+	askAgain = 5 * time.Second
+	// leaseFor is how long a replica that died keeps a tenant from the others.
+	leaseFor = 30 * time.Second
+	// busyRetry is how long to wait for a tenant another replica delivers.
+	busyRetry = time.Second
+	// deleteRest is how long deletions are put off while there is more to
+	// create and change.
+	deleteRest = time.Second
 	// storeRetry is how long a runner rests when the store fails.
 	storeRetry = time.Second
+	// maxRetryAfter bounds what a target may ask for.
+	maxRetryAfter = 24 * time.Hour
 )
 
-// runner keeps one target up to date.
+// runner keeps one target up to date. Its loop relays changes and asks for a
+// round of each scope that is due. Rounds run beside it and each other, here
+// or on another replica.
 type runner struct {
 	Target
 	store   Store
+	shared  Coordination
 	options Options
 	logger  *slog.Logger
 	metrics *metrics
 	gate    *gate
+	meter   meter
+	owner   string // of the leases
 
-	// slots bounds the requests under way at once, over all scopes.
-	slots chan struct{}
-	// capabilities are read by Describe before the first delivery.
-	capabilities *target.Capabilities
+	// requests bounds the requests under way at once, over all scopes.
+	requests chan struct{}
+	// ended tells the loop which rounds are over.
+	ended chan roundEnd
+	// serving waits for the rounds of this replica.
+	serving sync.WaitGroup
+	// capabilities are read before the first delivery.
+	capabilities atomic.Pointer[target.Capabilities]
+
+	mu      sync.Mutex
+	running map[directory.Scope]struct{} // rounds of this replica
+
+	// The loop's own.
+	latest directory.Scope               // the scope asked for last
+	asked  map[directory.Scope]time.Time // for a round; ask again then
+	busy   map[directory.Scope]time.Time // delivered by another replica; ask again then
+}
+
+// roundEnd is the end of a scope's round; the error is the store's.
+type roundEnd struct {
+	scope directory.Scope
+	err   error
 }
 
 func newRunner(store Store, t Target, options Options, m *metrics) *runner {
-	return &runner{
-		Target:  t,
-		store:   store,
-		options: options,
-		logger:  options.Logger.With("target", t.Name),
-		metrics: m,
-		gate:    newGate(t, options.Now, m),
-		slots:   make(chan struct{}, t.Concurrency),
+	r := &runner{
+		Target:   t,
+		store:    store,
+		shared:   options.Coordination,
+		options:  options,
+		logger:   options.Logger.With("target", t.Name),
+		metrics:  m,
+		gate:     newGate(t, options.Now, m),
+		owner:    uuid.NewString(),
+		requests: make(chan struct{}, t.Concurrency),
+		ended:    make(chan roundEnd, scopesAtOnce),
+		running:  make(map[directory.Scope]struct{}, scopesAtOnce),
+		asked:    make(map[directory.Scope]time.Time, scopesAhead),
+		busy:     make(map[directory.Scope]time.Time),
 	}
+	r.gate.trip = r.trip
+	return r
 }
 
-// run relays and delivers until ctx ends.
+// run relays and delivers until ctx ends, and then waits for its rounds.
 func (r *runner) run(ctx context.Context) error {
+	defer r.serving.Wait()
+	woken, stop := r.shared.Subscribe(r.topic())
+	defer stop()
 	for ctx.Err() == nil {
 		// Taken before reading, so that a change in between is not missed.
 		changed := r.store.Changed()
-		wait, err := r.step(ctx)
+		more, until, err := r.step(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil
 		case err != nil:
-			r.logger.Error("fan-out cannot use the store; trying again", "error", err)
-			wait, changed = storeRetry, nil
-		case wait < 0:
-			continue
+			r.rest(ctx, err)
+		case !more:
+			if r.options.resting != nil {
+				r.options.resting(r.Name, len(r.asked), changed)
+			}
+			r.sleep(ctx, changed, woken, until)
 		}
-		r.sleep(ctx, changed, wait)
 	}
 	return nil
 }
 
-// sleep waits for a change, for the gate, for wait to pass (0: for ever) or
-// for the end.
-func (r *runner) sleep(ctx context.Context, changed <-chan struct{}, wait time.Duration) {
+// rest waits a little after the store failed.
+func (r *runner) rest(ctx context.Context, err error) {
+	r.logger.Error("fan-out cannot use the store; trying again", "error", err)
+	select {
+	case <-ctx.Done():
+	case <-r.options.At(r.options.Now().Add(storeRetry)):
+	}
+}
+
+// sleep waits for a change here or told of by another replica, the gate, a
+// round's end, a time (zero: none), or the end.
+func (r *runner) sleep(ctx context.Context, changed, woken <-chan struct{}, until time.Time) {
+	if r.options.Poll > 0 {
+		until = earliest(until, r.options.Now().Add(r.options.Poll))
+	}
 	var timer <-chan time.Time
-	if wait > 0 {
-		t := time.NewTimer(wait)
-		defer t.Stop()
-		timer = t.C
+	if !until.IsZero() {
+		timer = r.options.At(until)
 	}
 	select {
 	case <-ctx.Done():
 	case <-changed:
+	case <-woken:
 	case <-r.gate.changed:
+	case end := <-r.ended:
+		if err := r.collect(end); err != nil && ctx.Err() == nil {
+			r.rest(ctx, err)
+		}
 	case <-timer:
 	}
 }
 
-// step does what can be done now and returns how long to wait for more: less
-// than zero when there is more at once, zero when only a change brings more.
-func (r *runner) step(ctx context.Context) (time.Duration, error) {
-	open, probe, wait := r.gate.open()
-	if probe || (open && r.capabilities == nil) {
+// collect takes note of a round's end and returns the store's error, if any.
+// That another replica has the scope is none.
+func (r *runner) collect(end roundEnd) error {
+	delete(r.asked, end.scope)
+	if errors.Is(end.err, storage.ErrBusy) || errors.Is(end.err, storage.ErrLeaseLost) {
+		r.busy[end.scope] = r.options.Now().Add(busyRetry)
+		return nil
+	}
+	return end.err
+}
+
+// step does what can be done now. It reports whether there is more at once,
+// and if not, when there is (zero: when something happens).
+func (r *runner) step(ctx context.Context) (more bool, until time.Time, err error) {
+	open, probe, until, err := r.mayGo(ctx)
+	if err != nil {
+		return false, time.Time{}, err
+	}
+	if probe || (open && r.capabilities.Load() == nil) {
 		if !r.probe(ctx) {
-			return -1, nil // the gate says how long
+			return true, time.Time{}, nil // the gate says how long
 		}
 		open = true
 	}
 	if !open {
 		// Changes wait in the feed; nothing is lost by not relaying them.
-		return wait, nil
+		return false, until, nil
 	}
-	options := r.relayOptions()
-	read, _, err := r.store.Relay(ctx, r.Name, options, relayBatch)
+	read, _, err := r.store.Relay(ctx, r.Name, r.relayOptions(), relayBatch)
 	if err != nil {
-		return 0, err
+		return false, time.Time{}, err
 	}
 	due, next, err := r.store.DueScopes(ctx, r.Name, r.options.Now())
 	if err != nil {
-		return 0, err
+		return false, time.Time{}, err
 	}
-	if err := r.deliver(ctx, due); err != nil {
-		return 0, err
-	}
-	switch {
-	case read > 0 || len(due) > 0:
-		return -1, nil
-	case next.IsZero():
-		return 0, nil
-	default:
-		return max(next.Sub(r.options.Now()), time.Millisecond), nil
-	}
+	next, err = r.ask(ctx, due, next)
+	return read > 0, next, err
 }
 
 // probe asks the target what it can do; a failure closes the gate.
@@ -137,32 +207,12 @@ func (r *runner) probe(ctx context.Context) bool {
 		}
 		return false
 	}
-	r.capabilities = &capabilities
-	r.gate.up()
-	return true
-}
-
-// closeGate takes the target out of service until a probe succeeds.
-func (r *runner) closeGate(err error) {
-	r.logger.Warn("target is down; its changes wait until a probe succeeds", "error", err)
-	r.gate.down(err, r.options.backoff)
-}
-
-// deliver works scopes off, some at once, each in rounds until nothing of it
-// is due.
-func (r *runner) deliver(ctx context.Context, scopes []directory.Scope) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(scopesAtOnce)
-	for _, scope := range scopes {
-		group.Go(func() error {
-			err := r.round(ctx, scope)
-			if errors.Is(err, errStopped) {
-				return nil
-			}
-			return err
-		})
+	first := r.capabilities.Swap(&capabilities) == nil
+	r.openGate(ctx)
+	if first {
+		r.serving.Go(func() { r.serve(ctx) })
 	}
-	return group.Wait()
+	return true
 }
 
 // errStopped ends a round early: the gate closed.
@@ -170,8 +220,17 @@ var errStopped = errors.New("target is not to be sent to now")
 
 // relayOptions follow from what the target can do.
 func (r *runner) relayOptions() storage.RelayOptions {
+	capabilities := r.capabilities.Load()
 	return storage.RelayOptions{
 		Match:      r.Match,
-		Placements: r.capabilities.ParentByMembership && r.capabilities.Memberships,
+		Placements: capabilities.ParentByMembership && capabilities.Memberships,
 	}
+}
+
+// earliest is the earlier of two times, of which zero is never.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
 }

@@ -3,44 +3,39 @@ package fanout
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/target"
 )
 
-// putUsers brings accounts to the target. It returns those that got a new
-// remote id, and those the target is not to have: they are deleted in a later
-// phase, after their memberships.
-func (r *round) putUsers(ctx context.Context, tasks []storage.Task) (renewed []storage.SlotKey, absent []storage.Task, err error) {
-	if len(tasks) == 0 {
-		return nil, nil, nil
-	}
+// putUsers brings accounts to the target. It returns those the target is not
+// to have: they are deleted in a later phase, after their memberships.
+func (r *round) putUsers(ctx context.Context, tasks []storage.Task) (absent []storage.Task, err error) {
 	var put []storage.Task
 	for _, t := range tasks {
 		switch what, _ := r.decideUser(t.User, known(t)); what {
 		case fateAbsent:
 			absent = append(absent, t)
 		case fateLeave:
-			r.delivered(t.Slot, t.Hash)
+			r.left(t.Slot)
 		default:
 			put = append(put, t)
 		}
 	}
 	surroundings, err := r.surroundings(ctx, put)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	var mu sync.Mutex
-	err = r.each(ctx, put, func(ctx context.Context, t storage.Task) {
-		if r.putUser(ctx, t, surroundings) {
-			mu.Lock()
-			renewed = append(renewed, t.SlotKey)
-			mu.Unlock()
-		}
-	})
-	return renewed, absent, err
+	return absent, r.each(ctx, put, func(ctx context.Context, t storage.Task) { r.putUser(ctx, t, surroundings) })
+}
+
+// left settles an account that is left as it is. Whether the target has it may
+// go on being uncertain.
+func (r *round) left(slot storage.Slot) {
+	settled := r.done(slot, slot.Hash)
+	settled.Uncertain = slot.Uncertain
+	r.settle(settled)
 }
 
 // known reports whether the target has the object, or may have it.
@@ -72,34 +67,28 @@ func (r *round) surroundings(ctx context.Context, users []storage.Task) (surroun
 	return s, err
 }
 
-func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) (renewed bool) {
+func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) {
 	_, active := r.decideUser(t.User, known(t))
 	want := renderUser(r.scope, t.User, s.tenant, s.departments[t.User.OrgCode].Department, r.UserNames, active)
 	hash := digestUser(want)
-	if t.RemoteID != "" && t.Hash == hash {
-		r.delivered(t.Slot, hash)
-		return false
-	}
-	want.RemoteID, want.Uncertain = t.RemoteID, t.Uncertain
-	var remoteID string
-	err := r.call(ctx, "put user", func(ctx context.Context) (err error) {
-		remoteID, err = r.Connector.PutUser(ctx, want)
-		return err
-	})
-	if err != nil {
-		r.failed(ctx, t.Slot, err)
-		return false
-	}
 	slot := t.Slot
-	renewed = slot.RemoteID != remoteID
-	slot.RemoteID = remoteID
+	if !upToDate(slot, hash) {
+		want.Object = objectOf(r.scope, t)
+		err := r.call(ctx, "put user", func(ctx context.Context) (err error) {
+			slot.RemoteID, err = r.Connector.PutUser(ctx, want)
+			return err
+		})
+		if err != nil {
+			r.failed(ctx, t.Slot, err)
+			return
+		}
+	}
 	r.delivered(slot, hash)
-	return renewed
 }
 
 func (r *round) deleteUsers(ctx context.Context, tasks []storage.Task) error {
 	return r.each(ctx, tasks, func(ctx context.Context, t storage.Task) {
-		object := target.Object{ExternalID: r.scope.ExternalID(t.Key), RemoteID: t.RemoteID, Uncertain: t.Uncertain}
+		object := objectOf(r.scope, t)
 		err := r.call(ctx, "delete user", func(ctx context.Context) error {
 			return r.Connector.DeleteUser(ctx, object)
 		})

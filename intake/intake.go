@@ -62,6 +62,9 @@ type Options struct {
 	Registerer prometheus.Registerer // default: metrics are not registered
 }
 
+// applyLimit bounds how long a journaled push may plan and write.
+const applyLimit = 10 * time.Minute
+
 // Service takes pushes in.
 type Service struct {
 	store    storage.Intake
@@ -81,7 +84,7 @@ func New(store storage.Intake, planners map[directory.PushKind]Planner, decode D
 	}
 	results := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "orgsync_plans_total",
-		Help: "Pushes by interface and what they came to.",
+		Help: "Pushes by interface and what they came to; refused are those at fault themselves, failed those we failed.",
 	}, []string{"kind", "result"})
 	if options.Registerer != nil {
 		options.Registerer.MustRegister(results)
@@ -90,36 +93,46 @@ func New(store storage.Intake, planners map[directory.PushKind]Planner, decode D
 }
 
 // Receive journals, plans and applies a push. When it returns without an error
-// all of it is on disk; otherwise nothing of it stays. A *directory.InvalidError
-// or one of the directory's sentinels says that the push itself is at fault.
+// all of it is on disk. A *directory.InvalidError or one of the directory's
+// sentinels says that the push itself is at fault: nothing of it stays. After
+// any other error nothing of it is applied, but a full push that was journaled
+// may yet be by Recover; sending it again meanwhile comes to the same.
 func (s *Service) Receive(ctx context.Context, push *directory.Push) (directory.Result, error) {
 	planner, ok := s.planners[push.Kind()]
 	if !ok {
 		return "", fmt.Errorf("intake: no planner for %s", push.Kind())
 	}
-	if err := planner.Prepare(ctx, push); err != nil {
-		return "", fmt.Errorf("prepare: %w", err)
-	}
-	plan, err := s.apply(ctx, planner, push)
+	plan, err := s.take(ctx, planner, push)
 	if err != nil {
+		s.count(push.Kind(), failure(err))
 		return "", err
 	}
 	s.report(push, plan)
 	return plan.Result, nil
 }
 
-// apply writes a small push at once. A full push is journaled first: diffing
-// it takes long enough that a crash in between is worth finishing.
-func (s *Service) apply(ctx context.Context, planner Planner, push *directory.Push) (*directory.Plan, error) {
-	plan := planWith(planner, push)
+func (s *Service) take(ctx context.Context, planner Planner, push *directory.Push) (*directory.Plan, error) {
+	if err := planner.Prepare(ctx, push); err != nil {
+		return nil, fmt.Errorf("prepare: %w", err)
+	}
 	record := storage.RecordOf(push)
+	// A small push is written at once. A full push is journaled first: diffing
+	// it takes long enough that a crash in between is worth finishing.
 	if push.Kind() != directory.AllOrgSync {
-		return s.store.ApplyAtOnce(ctx, record, push.Raw, plan)
+		return s.store.ApplyAtOnce(ctx, record, push.Raw, planWith(planner, push))
 	}
 	if err := s.store.Accept(ctx, record, push.Raw); err != nil {
 		return nil, err
 	}
-	return s.store.ApplyAccepted(ctx, push.ID, plan)
+	return s.applyAccepted(ctx, push.ID, planWith(planner, push))
+}
+
+// applyAccepted carries a journaled push through, though its sender may have
+// hung up: sent again, it would take as long again.
+func (s *Service) applyAccepted(ctx context.Context, pushID string, plan storage.PlanFunc) (*directory.Plan, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), applyLimit)
+	defer cancel()
+	return s.store.ApplyAccepted(ctx, pushID, plan)
 }
 
 func planWith(planner Planner, push *directory.Push) storage.PlanFunc {
@@ -128,8 +141,26 @@ func planWith(planner Planner, push *directory.Push) storage.PlanFunc {
 	}
 }
 
+// failure names an error for the metrics.
+func failure(err error) string {
+	if refused(err) {
+		return "refused"
+	}
+	return "failed"
+}
+
+// refused reports whether an error says that the push itself is at fault.
+func refused(err error) bool {
+	var invalid *directory.InvalidError
+	return errors.As(err, &invalid) || errors.Is(err, directory.ErrClientSecret) || errors.Is(err, directory.ErrUnknownInstance)
+}
+
+func (s *Service) count(kind directory.PushKind, result string) {
+	s.results.WithLabelValues(string(kind), result).Inc()
+}
+
 func (s *Service) report(push *directory.Push, plan *directory.Plan) {
-	s.results.WithLabelValues(string(push.Kind()), string(plan.Result)).Inc()
+	s.count(push.Kind(), string(plan.Result))
 	if plan.Result == directory.ResultHeld {
 		s.options.Logger.Warn("deletions are held: approve or reject them with `orgsync holds`",
 			"push", push.ID, "scope", push.Scope.String(), "deletions", len(plan.Hold.Codes), "of", plan.Hold.Of)
@@ -137,41 +168,65 @@ func (s *Service) report(push *directory.Push, plan *directory.Plan) {
 }
 
 // Recover finishes the pushes that a crash interrupted, oldest first, and
-// returns how many. It runs before the door opens. A push that cannot be
-// finished is reported and kept, and does not stop the others.
+// returns how many. It runs before the door opens. None stops the others: a
+// push that is refused is dropped and reported, for its sender never had an
+// answer and a refused push leaves nothing; one that fails otherwise is part of
+// the error, which says whether it stays in the journal for the next start.
 func (s *Service) Recover(ctx context.Context) (int, error) {
 	finished := 0
 	var errs []error
 	for unfinished, err := range s.store.Unfinished(ctx) {
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("recover: %w", err))
 			break
 		}
-		if err := s.finish(ctx, unfinished); err != nil {
-			errs = append(errs, fmt.Errorf("recover push %s: %w", unfinished.Record.ID, err))
+		id, kind := unfinished.Record.ID, unfinished.Record.Kind
+		err = s.finish(ctx, unfinished)
+		switch {
+		case err == nil:
+			finished++
 			continue
+		case refused(err):
+			s.options.Logger.Warn("dropped an interrupted push: it is refused", "push", id, "kind", string(kind),
+				"scope", unfinished.Record.Scope.String(), "reason", err)
+		default:
+			errs = append(errs, fmt.Errorf("recover push %s: %w", id, err))
 		}
-		finished++
+		s.count(kind, failure(err))
 	}
 	return finished, errors.Join(errs...)
 }
 
+var errUnplanned = errors.New("planning did not end")
+
 func (s *Service) finish(ctx context.Context, unfinished storage.UnfinishedPush) error {
-	push, err := s.decode(unfinished.Record.Kind, unfinished.Raw)
-	if err != nil {
-		return err
-	}
-	push.ID, push.ReceivedAt = unfinished.Record.ID, unfinished.Record.ReceivedAt
-	planner, ok := s.planners[push.Kind()]
+	planner, ok := s.planners[unfinished.Record.Kind]
 	if !ok {
-		return fmt.Errorf("no planner for %s", push.Kind())
+		return fmt.Errorf("no planner for %s; it stays in the journal", unfinished.Record.Kind)
 	}
-	if err := planner.Prepare(ctx, push); err != nil {
-		return err
+	push, refusal := s.decode(unfinished.Record.Kind, unfinished.Raw)
+	if refusal == nil {
+		push.ID, push.ReceivedAt = unfinished.Record.ID, unfinished.Record.ReceivedAt
+		refusal = planner.Prepare(ctx, push)
 	}
-	plan, err := s.store.ApplyAccepted(ctx, push.ID, planWith(planner, push))
-	if err != nil {
-		return err
+	var planErr error
+	plan, err := s.applyAccepted(ctx, unfinished.Record.ID, func(ctx context.Context, view storage.View) (plan *directory.Plan, _ error) {
+		planErr = errUnplanned // for a planner that panics
+		if refusal != nil {
+			planErr = refusal
+		} else {
+			plan, planErr = planner.Plan(ctx, view, push)
+		}
+		return plan, planErr
+	})
+	switch {
+	case planErr != nil: // the store drops what cannot be planned
+		return fmt.Errorf("%w; it is dropped", err)
+	case err != nil:
+		return fmt.Errorf("%w; it stays in the journal", err)
 	}
 	s.options.Logger.Info("finished an interrupted push", "push", push.ID, "kind", string(push.Kind()), "scope", push.Scope.String())
 	s.report(push, plan)
@@ -180,8 +235,8 @@ func (s *Service) finish(ctx context.Context, unfinished storage.UnfinishedPush)
 
 // Approve carries out the deletions a push holds. storage.ErrNotFound means
 // that there is no such push, storage.ErrConflict that it holds nothing.
-func (s *Service) Approve(ctx context.Context, pushID, by string) (*directory.Plan, error) {
-	return s.decide(ctx, pushID, "approved", by, "", func(ctx context.Context, view storage.View, hold directory.Hold) (*directory.Plan, error) {
+func (s *Service) Approve(ctx context.Context, pushID, by, reason string) (*directory.Plan, error) {
+	return s.decide(ctx, pushID, "approved", by, reason, func(ctx context.Context, view storage.View, hold directory.Hold) (*directory.Plan, error) {
 		return directory.ApproveHold(ctx, hold, view)
 	})
 }

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -50,11 +49,11 @@ type Base struct {
 // V1 call may be from now, 0 for no bound: the protocol names none for V1, whose
 // calls have no second effect.
 func NewBase(options Options, v1Window time.Duration, lifecycle Lifecycle, nonces coordination.Nonces) (*Base, error) {
+	options.MaxBody, options.MaxBodies = maxBaseBody, 0
 	d, err := newDesk("base", "ORGSYNC_BASE_ACCESS_KEYS", options)
 	if err != nil {
 		return nil, err
 	}
-	d.options.MaxBody = min(d.options.MaxBody, maxBaseBody)
 	return &Base{desk: d, lifecycle: lifecycle, nonces: nonces, window: v1Window}, nil
 }
 
@@ -72,7 +71,8 @@ func (b *Base) RegisterV2(router gin.IRouter) { router.POST(b.path(), b.handle(f
 func (b *Base) RegisterV1(router gin.IRouter) { router.GET(b.path(), b.handle(true, b.serveV1)) }
 
 func (b *Base) serveV2(c *gin.Context, x *exchange) []byte {
-	body, err := readAtMost(c, b.options.MaxBody)
+	body, members, release, err := b.read(c)
+	defer release()
 	if err != nil {
 		return x.refuse(err)
 	}
@@ -85,12 +85,7 @@ func (b *Base) serveV2(c *gin.Context, x *exchange) []byte {
 	if err != nil {
 		return x.refuse(err)
 	}
-	text := string(body)
-	members, err := scanBody(text, b.options.MaxDepth)
-	if err != nil {
-		return x.refuse(directory.Invalid("body", "malformed JSON: %s", err))
-	}
-	key, ok := verifyBase(b.options.Keys, signature, nonce, timestamp, text, members)
+	key, ok := verifyBase(b.options.Keys, signature, nonce, timestamp, body, members)
 	if !ok {
 		return x.refuse(&unauthenticated{"signature: does not match; check the access key, and that key, nonce, timestamp and the digest of the sorted body are signed in this order"})
 	}
@@ -98,9 +93,9 @@ func (b *Base) serveV2(c *gin.Context, x *exchange) []byte {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), serveTimeout)
 	defer cancel()
 	answer, err := b.nonces.Once(ctx, nonceName(key, nonce), strings.ToLower(signature), 2*b.options.Window, func() (coordination.Answer, bool) {
-		call, err := decodeCall(newForm("", members), sent)
+		call, err := decodeCall(&form{members: members}, sent)
 		answer := b.carryOut(ctx, x, call, 0, err)
-		return coordination.Answer{Status: http.StatusOK, Body: answer}, x.code != codeInternal
+		return coordination.Answer{Code: x.code, Body: answer}, x.code != codeInternal
 	})
 	switch {
 	case errors.Is(err, coordination.ErrNonceReused):

@@ -34,9 +34,8 @@ import (
 )
 
 const (
-	baseKey  = "base-access-key-0001"
-	oldKey   = "base-access-key-0000"
-	basePath = "/saasproduce"
+	baseKey = "base-access-key-0001"
+	oldKey  = "base-access-key-0000"
 )
 
 // production is a production address over a real store: the base interface of
@@ -80,7 +79,6 @@ func newProduction(t *testing.T) *production {
 	require.NoError(t, err)
 	kit, err := marketplace.NewKitV1(options, 0, receiver)
 	require.NoError(t, err)
-	gin.SetMode(gin.ReleaseMode)
 	router := gin.New()
 	base.RegisterV2(router)
 	base.RegisterV1(router)
@@ -93,8 +91,8 @@ func newProduction(t *testing.T) *production {
 	return p
 }
 
-// answer is what came back.
-type answer struct {
+// baseReply is what came back.
+type baseReply struct {
 	Code        string  `json:"resultCode"`
 	Message     string  `json:"resultMsg"`
 	InstanceID  string  `json:"instanceId"`
@@ -111,7 +109,7 @@ type answer struct {
 
 type appInfo struct{ FrontEndURL, UserName, Password string }
 
-func (p *production) send(request *http.Request) answer {
+func (p *production) send(request *http.Request) baseReply {
 	p.Helper()
 	response, err := p.server.Client().Do(request)
 	require.NoError(p, err)
@@ -119,14 +117,14 @@ func (p *production) send(request *http.Request) answer {
 	text, err := io.ReadAll(response.Body)
 	require.NoError(p, err)
 	require.Equal(p, http.StatusOK, response.StatusCode, string(text))
-	a := answer{raw: string(text), bodySign: response.Header.Get("Body-Sign")}
+	a := baseReply{raw: string(text), bodySign: response.Header.Get("Body-Sign")}
 	require.NoError(p, json.Unmarshal(text, &a), string(text))
 	require.LessOrEqual(p, len([]rune(a.Message)), 255)
 	return a
 }
 
 // v2 is a signed V2 call; change may spoil it before it is sent.
-func (p *production) v2(body string, change func(url.Values)) answer {
+func (p *production) v2(body string, change func(url.Values)) baseReply {
 	p.Helper()
 	p.nonces++
 	nonce, timestamp := fmt.Sprint("nonce-", p.nonces), strconv.FormatInt(p.now().UnixMilli(), 10)
@@ -144,7 +142,7 @@ func (p *production) v2(body string, change func(url.Values)) answer {
 }
 
 // v1 is a signed V1 call. Its answer's signature is checked, whatever it says.
-func (p *production) v1(key string, params map[string]string, change func(url.Values)) answer {
+func (p *production) v1(key string, params map[string]string, change func(url.Values)) baseReply {
 	p.Helper()
 	if _, given := params["timeStamp"]; !given {
 		params["timeStamp"] = p.now().UTC().Format("20060102150405") + "000"
@@ -164,7 +162,7 @@ func (p *production) v1(key string, params map[string]string, change func(url.Va
 }
 
 // kitV1 is a signed V1 call of the kit.
-func (p *production) kitV1(kind directory.PushKind, body string, change func(http.Header)) answer {
+func (p *production) kitV1(kind directory.PushKind, body string, change func(http.Header)) baseReply {
 	p.Helper()
 	var members struct{ TimeStamp any }
 	_ = json.Unmarshal([]byte(body), &members)
@@ -197,7 +195,7 @@ func (p *production) instance(id string) directory.Instance {
 	return i
 }
 
-func (p *production) ok(a answer) answer {
+func (p *production) ok(a baseReply) baseReply {
 	p.Helper()
 	require.Equal(p, "000000", a.Code, a.raw)
 	return a

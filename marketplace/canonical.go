@@ -1,6 +1,7 @@
 package marketplace
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"io"
@@ -15,47 +16,27 @@ import (
 // §1.1): top-level members sorted by name, those that are null left out, no
 // white space, strings escaped as Jackson does, numbers as written.
 func Canonical(body []byte) ([]byte, error) {
-	members, err := scanBody(string(body), DefaultMaxDepth)
+	members, err := scanBody(textOf(body), DefaultMaxDepth)
 	if err != nil {
-		return nil, directory.Invalid("body", "malformed JSON: %s", err)
+		return nil, malformed(err)
 	}
-	var b strings.Builder
+	var b bytes.Buffer
 	b.Grow(len(body))
 	writeCanonical(&b, members)
-	return []byte(b.String()), nil
+	return b.Bytes(), nil
 }
 
-// canonicalWriter gathers output, so that a hash is fed in large pieces.
-type canonicalWriter struct {
-	out io.Writer
-	buf []byte
+// malformed is a body that is not one JSON object.
+func malformed(err error) error {
+	return directory.Invalid("body", "malformed JSON: %s", err)
 }
 
-const canonicalBuffer = 32 << 10
-
-func (w *canonicalWriter) text(text string) {
-	if len(w.buf)+len(text) > canonicalBuffer {
-		w.flush()
-		for len(text) > canonicalBuffer {
-			w.buf = append(w.buf, text[:canonicalBuffer]...)
-			text = text[canonicalBuffer:]
-			w.flush()
-		}
-	}
-	w.buf = append(w.buf, text...)
-}
-
-func (w *canonicalWriter) flush() {
-	_, _ = w.out.Write(w.buf) // a hash or a builder: never fails
-	w.buf = w.buf[:0]
-}
-
-// writeCanonical writes the canonical payload of scanned members. Nothing is
-// held but a buffer, however large the body.
+// writeCanonical writes the canonical payload of scanned members. It holds no
+// more than a buffer, however large the body.
 func writeCanonical(out io.Writer, members []member) {
 	sorted := slices.Clone(members)
 	slices.SortFunc(sorted, func(a, b member) int { return cmp.Compare(a.name, b.name) })
-	w := &canonicalWriter{out: out, buf: make([]byte, 0, canonicalBuffer)}
+	w := &canonicalWriter{out: out, buf: make([]byte, 0, 2*canonicalBuffer)}
 	w.text("{")
 	first := true
 	for _, m := range sorted {
@@ -68,177 +49,165 @@ func writeCanonical(out io.Writer, members []member) {
 		first = false
 		w.str(m.name)
 		w.text(":")
-		w.value(m.value, m.untidy)
+		w.member(m)
 	}
 	w.text("}")
 	w.flush()
 }
 
-// str writes a decoded string as Jackson does.
-func (w *canonicalWriter) str(text string) {
-	w.text(`"`)
-	start := 0
-	for i := 0; i < len(text); i++ {
-		c := text[i]
-		if c >= 0x20 && c != '"' && c != '\\' {
-			continue
-		}
-		w.text(text[start:i])
-		start = i + 1
-		switch c {
-		case '"':
-			w.text(`\"`)
-		case '\\':
-			w.text(`\\`)
-		case '\b':
-			w.text(`\b`)
-		case '\t':
-			w.text(`\t`)
-		case '\n':
-			w.text(`\n`)
-		case '\f':
-			w.text(`\f`)
-		case '\r':
-			w.text(`\r`)
-		default:
-			w.text(fmt.Sprintf(`\u%04X`, c))
-		}
-	}
-	w.text(text[start:])
-	w.text(`"`)
+// canonicalBuffer is how much is gathered before it is written, in bytes, so
+// that a hash is fed in large pieces.
+const canonicalBuffer = 32 << 10
+
+// canonicalWriter writes canonical JSON.
+type canonicalWriter struct {
+	out io.Writer
+	buf []byte
+	// hold keeps everything in buf, for what may yet have to be taken back.
+	hold bool
 }
 
-// value writes a scanned value. One without white space, escapes or repeated
-// members is canonical already.
-func (w *canonicalWriter) value(v value, untidy bool) {
+func (w *canonicalWriter) text(text string) {
 	switch {
-	case v.kind() == '"':
-		if strings.IndexByte(v.text, '\\') < 0 {
-			w.text(v.text)
-			return
-		}
-		w.escaped(v.text)
-	case v.kind() == '{':
-		w.object(v.text)
-	case v.kind() == '[' && untidy:
-		w.array(v.text)
-	case v.kind() == '[' && mayRepeat(v.text):
-		w.array(v.text)
+	case w.hold || len(w.buf)+len(text) <= canonicalBuffer:
+		w.buf = append(w.buf, text...)
 	default:
-		w.text(v.text)
-	}
-}
-
-// mayRepeat reports whether a list holds objects: only an object can hold a
-// member twice.
-func mayRepeat(text string) bool { return strings.IndexByte(text, '{') >= 0 }
-
-// escaped writes a string with its escapes normalised, piece by piece.
-func (w *canonicalWriter) escaped(text string) {
-	inner := text[1 : len(text)-1]
-	w.text(`"`)
-	for {
-		at := strings.IndexByte(inner, '\\')
-		if at < 0 {
-			w.text(inner)
-			break
-		}
-		w.text(inner[:at])
-		r, size := unescape(inner[at:])
-		w.char(r)
-		inner = inner[at+size:]
-	}
-	w.text(`"`)
-}
-
-func (w *canonicalWriter) char(r rune) {
-	switch {
-	case r == '"' || r == '\\':
-		w.text("\\" + string(r))
-	case r >= 0x20:
-		if len(w.buf)+utf8.UTFMax > canonicalBuffer {
+		w.flush()
+		for len(text) > canonicalBuffer {
+			w.buf = append(w.buf, text[:canonicalBuffer]...)
+			text = text[canonicalBuffer:]
 			w.flush()
 		}
-		w.buf = utf8.AppendRune(w.buf, r)
-	default:
-		switch r {
-		case '\b':
-			w.text(`\b`)
-		case '\t':
-			w.text(`\t`)
-		case '\n':
-			w.text(`\n`)
-		case '\f':
-			w.text(`\f`)
-		case '\r':
-			w.text(`\r`)
-		default:
-			w.text(fmt.Sprintf(`\u%04X`, r))
-		}
+		w.buf = append(w.buf, text...)
 	}
 }
 
-func (w *canonicalWriter) array(text string) {
-	s := &scanner{text: text, max: 1 << 30}
-	w.text("[")
-	// The text was scanned before: it cannot fail now.
-	_ = s.array(func(i int, v value) error {
-		if i > 0 {
-			w.text(",")
+func (w *canonicalWriter) flush() {
+	_, _ = w.out.Write(w.buf) // a hash or a buffer: never fails
+	w.buf = w.buf[:0]
+}
+
+// member writes a member's value. Most are canonical as they were sent.
+func (w *canonicalWriter) member(m member) {
+	if !m.untidy && !m.repeats {
+		w.text(m.value.text)
+		return
+	}
+	w.hold = m.repeats
+	w.value(&scanner{text: m.value.text, maxDepth: len(m.value.text)})
+	w.hold = false
+}
+
+// value rewrites the value at s, which has been scanned before: it cannot fail.
+func (w *canonicalWriter) value(s *scanner) {
+	switch s.next() {
+	case '"':
+		w.quoted(s.str())
+	case '{':
+		if w.hold {
+			w.lastOnes(s)
+		} else {
+			w.object(s)
 		}
-		w.value(v, true)
-		return nil
-	})
+	case '[':
+		w.array(s)
+	default:
+		w.text(s.value().text)
+	}
+}
+
+func (w *canonicalWriter) array(s *scanner) {
+	w.text("[")
+	separator := ""
+	for more := s.first('[', ']'); more; more = s.another(']') {
+		w.text(separator)
+		w.value(s)
+		separator = ","
+	}
 	w.text("]")
 }
 
-// object writes a nested object in the order in which its members arrived. A
-// member that comes twice stays in its first place with its last value.
-func (w *canonicalWriter) object(text string) {
-	type pair struct {
-		name  string
-		value value
-	}
-	var few [8]pair
-	pairs := few[:0]
-	s := &scanner{text: text, max: 1 << 30}
-	var index map[string]int
-	_ = s.object(func(name string, v value) error {
-		name = unquote(name)
-		if index == nil && len(pairs) == len(few) {
-			index = make(map[string]int)
-			for i := range pairs {
-				index[pairs[i].name] = i
-			}
-		}
-		at, twice := 0, false
-		if index != nil {
-			at, twice = index[name]
-		} else {
-			for i := range pairs {
-				if pairs[i].name == name {
-					at, twice = i, true
-				}
-			}
-		}
-		if twice {
-			pairs[at].value = v
-			return nil
-		}
-		if index != nil {
-			index[name] = len(pairs)
-		}
-		pairs = append(pairs, pair{name, v})
-		return nil
-	})
+// object writes a nested object in the order in which its members arrived.
+func (w *canonicalWriter) object(s *scanner) {
 	w.text("{")
-	for i := range pairs {
-		if i > 0 {
-			w.text(",")
-		}
-		w.str(pairs[i].name)
+	separator := ""
+	for more := s.first('{', '}'); more; more = s.another('}') {
+		w.text(separator)
+		w.str(s.key())
 		w.text(":")
-		w.value(pairs[i].value, true)
+		w.value(s)
+		separator = ","
 	}
 	w.text("}")
+}
+
+// lastOnes writes a nested object whose members may come twice: such a member
+// stays in its first place with its last value, as in Java's linked map.
+func (w *canonicalWriter) lastOnes(s *scanner) {
+	type part struct {
+		name     string
+		from, to int // of what was written for it
+	}
+	var parts []part
+	start := len(w.buf)
+	for more := s.first('{', '}'); more; more = s.another('}') {
+		p := part{name: s.key(), from: len(w.buf)}
+		w.str(p.name)
+		w.text(":")
+		w.value(s)
+		p.to = len(w.buf)
+		if at := slices.IndexFunc(parts, func(have part) bool { return have.name == p.name }); at >= 0 {
+			parts[at] = p
+		} else {
+			parts = append(parts, p)
+		}
+	}
+	written := slices.Clone(w.buf[start:])
+	w.buf = append(w.buf[:start], '{')
+	for i, p := range parts {
+		if i > 0 {
+			w.buf = append(w.buf, ',')
+		}
+		w.buf = append(w.buf, written[p.from-start:p.to-start]...)
+	}
+	w.buf = append(w.buf, '}')
+}
+
+// quoted writes a string given as it was sent, its escapes normalised.
+func (w *canonicalWriter) quoted(text string) {
+	for at := strings.IndexByte(text, '\\'); at >= 0; at = strings.IndexByte(text, '\\') {
+		w.text(text[:at])
+		r, size := unescape(text[at:])
+		w.char(r)
+		text = text[at+size:]
+	}
+	w.text(text)
+}
+
+// str writes a string given as it reads.
+func (w *canonicalWriter) str(text string) {
+	w.text(`"`)
+	for at := strings.IndexFunc(text, mustEscape); at >= 0; at = strings.IndexFunc(text, mustEscape) {
+		w.text(text[:at])
+		w.char(rune(text[at]))
+		text = text[at+1:]
+	}
+	w.text(text)
+	w.text(`"`)
+}
+
+func mustEscape(r rune) bool { return r < ' ' || r == '"' || r == '\\' }
+
+// char writes one character as Jackson does: escaped only if it must be.
+func (w *canonicalWriter) char(r rune) {
+	if short := strings.IndexRune("\"\\\b\t\n\f\r", r); short >= 0 {
+		w.text(`\` + `"\btnfr`[short:short+1])
+		return
+	}
+	if r < ' ' {
+		w.text(fmt.Sprintf(`\u%04X`, r))
+		return
+	}
+	var encoded [utf8.UTFMax]byte
+	w.text(string(encoded[:utf8.EncodeRune(encoded[:], r)]))
 }

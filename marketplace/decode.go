@@ -14,15 +14,15 @@ import (
 // and ReceivedAt are the caller's to set. What is wrong with a member is a
 // *directory.InvalidError.
 func Decode(kind directory.PushKind, body []byte) (*directory.Push, error) {
-	members, err := scanBody(string(body), DefaultMaxDepth)
+	members, err := scanBody(textOf(body), DefaultMaxDepth)
 	if err != nil {
-		return nil, directory.Invalid("body", "malformed JSON: %s", err)
+		return nil, malformed(err)
 	}
 	return decodeMembers(kind, members, body)
 }
 
 func decodeMembers(kind directory.PushKind, members []member, body []byte) (*directory.Push, error) {
-	f := newForm("", members)
+	f := &form{members: members}
 	push := &directory.Push{Raw: body, Flag: directory.FlagModify}
 	push.Scope.InstanceID = f.text("instanceId", 64, mayBeEmpty)
 	push.Scope.TenantID = f.text("tenantId", 64, mustBeFilled)
@@ -95,22 +95,28 @@ func decodeDepartment(f *form, flag directory.Flag) *directory.DepartmentPush {
 // decodeFull takes orgInfoList, or V1's orgInfo, as a list or as a string that
 // holds one (spec/marketplace.md §3.5).
 func decodeFull(f *form) *directory.FullPush {
-	name := "orgInfoList"
-	if _, ok := f.members[name]; !ok {
-		if _, v1 := f.members["orgInfo"]; v1 {
-			name = "orgInfo"
-		}
+	name := f.either("orgInfoList", "orgInfo")
+	list := f.openList(name)
+	if list == nil {
+		return nil
 	}
-	push := &directory.FullPush{}
-	f.list(name, func(item *form) {
-		d := directory.DepartmentItem{
+	push := &directory.FullPush{Departments: make([]directory.DepartmentItem, 0, mostDepartments(list.text))}
+	f.each(name, list, func(item *form) {
+		push.Departments = append(push.Departments, directory.DepartmentItem{
 			Code:       item.text("orgCode", 64, mustBeFilled),
 			Name:       item.text(item.either("orgName", "OrgName", "name"), 128, mustBeFilled),
 			ParentCode: item.text("parentCode", 64, mayBeAbsent),
-		}
-		push.Departments = append(push.Departments, d)
+		})
 	})
 	return push
+}
+
+// mostDepartments estimates from above how many departments a list holds, so
+// that a long one is allocated once. Braces in names may mislead it, but not
+// beyond what the shortest departments would take.
+func mostDepartments(list string) int {
+	const shortest = `{orgCode:"1",name:"1"},`
+	return min(strings.Count(list, "{"), len(list)/len(shortest)+1)
 }
 
 func decodeAuth(f *form, flag directory.Flag) *directory.AuthPush {
@@ -119,7 +125,7 @@ func decodeAuth(f *form, flag directory.Flag) *directory.AuthPush {
 		f.time("currentSyncTime")
 	}
 	keyOnly := flag == directory.FlagDelete || flag == directory.FlagCancel
-	f.list("userList", func(item *form) {
+	f.each("userList", f.openList("userList"), func(item *form) {
 		if len(push.Users) >= directory.MaxUsers {
 			f.fail("userList", fmt.Sprintf("more than %d users", directory.MaxUsers))
 			return
@@ -145,33 +151,18 @@ func decodeUser(f *form, keyOnly bool) directory.UserItem {
 	user.EmployeeCode = f.text("employeeCode", 64, mayBeAbsent)
 	user.Mobile = f.text("mobile", 32, mayBeAbsent)
 	user.Email = f.text("email", 128, mayBeAbsent)
-	more := f
-	if inner := f.nested("extension"); inner != nil {
-		more = inner // V1 keeps these three there
-	}
-	user.EmployeeType = more.employeeType()
-	user.WorkPlace = more.text("workPlace", 255, mayBeAbsent)
-	user.EntryDate = more.date("entryDate")
-	if f.err == nil {
-		f.err = more.err
-	}
+	f.merge("extension") // V1 keeps the next three there
+	user.EmployeeType = f.employeeType()
+	user.WorkPlace = f.text("workPlace", 255, mayBeAbsent)
+	user.EntryDate = f.date("entryDate")
 	return user
 }
 
 // form reads the members of one object. Its first error stays; what comes
 // after it is not looked at.
 type form struct {
-	path    string
-	members map[string]value
-	err     error
-}
-
-func newForm(path string, members []member) *form {
-	f := &form{path: path, members: make(map[string]value, len(members))}
-	for _, m := range members {
-		f.members[m.name] = m.value
-	}
-	return f
+	members []member
+	err     *directory.InvalidError
 }
 
 type presence int
@@ -184,14 +175,24 @@ const (
 
 func (f *form) fail(name, reason string) {
 	if f.err == nil {
-		f.err = directory.Invalid(f.path+name, "%s", reason)
+		f.err = &directory.InvalidError{Member: name, Reason: reason}
 	}
+}
+
+// find returns a member's value. Of one that comes twice the last counts.
+func (f *form) find(name string) (value, bool) {
+	for i := len(f.members) - 1; i >= 0; i-- {
+		if f.members[i].name == name {
+			return f.members[i].value, f.members[i].value.kind() != 'n'
+		}
+	}
+	return value{}, false
 }
 
 // has reports whether a member is there and not null.
 func (f *form) has(name string) bool {
-	v, ok := f.members[name]
-	return ok && v.kind() != 'n'
+	_, ok := f.find(name)
+	return ok
 }
 
 // either is the first of the names that is there, or the first of them.
@@ -208,13 +209,13 @@ func (f *form) text(name string, most int, must presence) string {
 	if f.err != nil {
 		return ""
 	}
-	if !f.has(name) {
+	v, ok := f.find(name)
+	if !ok {
 		if must != mayBeAbsent {
 			f.fail(name, "missing")
 		}
 		return ""
 	}
-	v := f.members[name]
 	if v.kind() != '"' {
 		f.fail(name, "want a string")
 		return ""
@@ -236,11 +237,11 @@ func (f *form) integer(name string) (int, bool) {
 	if f.err != nil {
 		return 0, false
 	}
-	if !f.has(name) {
+	v, ok := f.find(name)
+	if !ok {
 		f.fail(name, "missing")
 		return 0, false
 	}
-	v := f.members[name]
 	text := v.text
 	if v.kind() == '"' {
 		text = unquote(text)
@@ -282,14 +283,15 @@ func (f *form) boolean(name string) bool {
 	if f.err != nil {
 		return false
 	}
-	if !f.has(name) {
+	v, ok := f.find(name)
+	if !ok {
 		f.fail(name, "missing")
 		return false
 	}
-	switch unquote(f.members[name].text) {
-	case "true":
+	switch v.text {
+	case `true`, `"true"`:
 		return true
-	case "false":
+	case `false`, `"false"`:
 		return false
 	default:
 		f.fail(name, `want "true" or "false"`)
@@ -298,10 +300,7 @@ func (f *form) boolean(name string) bool {
 }
 
 func (f *form) employeeType() int {
-	if !f.has("employeeType") {
-		return 0
-	}
-	if v := f.members["employeeType"]; v.text == `""` {
+	if v, ok := f.find("employeeType"); !ok || v.text == `""` {
 		return 0
 	}
 	return f.oneOf("employeeType", 1, 4)
@@ -317,83 +316,88 @@ func (f *form) date(name string) string {
 	return text
 }
 
-// nested reads an object member, nil if it is absent or empty text.
-func (f *form) nested(name string) *form {
-	if f.err != nil || !f.has(name) {
-		return nil
+// merge adds the members of an object, given as an object or as a string that
+// holds one, to those that are there already, which come first.
+func (f *form) merge(name string) {
+	v, ok := f.find(name)
+	if f.err != nil || !ok || v.text == `""` {
+		return
 	}
-	text, relaxed := f.members[name].text, false
-	if f.members[name].kind() == '"' {
-		if text = strings.TrimSpace(unquote(text)); text == "" {
-			return nil
-		}
-		relaxed = true
-	}
-	inner := &form{path: f.path + name + ".", members: make(map[string]value)}
-	s := &scanner{text: text, max: DefaultMaxDepth, relaxed: relaxed}
-	if err := inner.fill(s); err != nil {
+	s := inside(v)
+	inner := &form{}
+	inner.fill(s)
+	if s.end() != nil {
 		f.fail(name, "want an object")
+		return
 	}
-	return inner
+	f.members = append(inner.members, f.members...)
 }
 
-// fill reads an object's members, those of before forgotten.
-func (f *form) fill(s *scanner) error {
-	clear(f.members)
-	return s.object(func(name string, v value) error {
-		f.members[unquote(name)] = v
+// inside is a scanner of a value, or of what a string holds: strict JSON or
+// the guide's relaxed form.
+func inside(v value) *scanner {
+	if v.kind() != '"' {
+		return &scanner{text: v.text, maxDepth: DefaultMaxDepth}
+	}
+	return &scanner{text: strings.TrimSpace(unquote(v.text)), maxDepth: DefaultMaxDepth, relaxed: true}
+}
+
+// fill reads an object's members; those of before are forgotten.
+func (f *form) fill(s *scanner) {
+	f.members, f.err = f.members[:0], nil
+	for more := s.first('{', '}'); more; more = s.another('}') {
+		if len(f.members) == maxMembers {
+			s.fail("more than %d members in an object", maxMembers)
+			return
+		}
+		name := s.key()
+		f.members = append(f.members, member{name: name, value: s.value()})
+	}
+}
+
+// openList finds a list of objects, nil if there is none.
+func (f *form) openList(name string) *scanner {
+	if f.err != nil {
 		return nil
-	})
+	}
+	v, ok := f.find(name)
+	switch {
+	case !ok:
+		f.fail(name, "missing")
+		return nil
+	case v.kind() != '[' && v.kind() != '"':
+		f.fail(name, "want a list")
+		return nil
+	}
+	return inside(v)
 }
 
-// list reads a list of objects, given as a list or as a string that holds one
-// in strict JSON or in the guide's relaxed form.
-func (f *form) list(name string, visit func(*form)) {
+// each shows the objects of an open list to visit, one after the other in the
+// same form.
+func (f *form) each(name string, s *scanner, visit func(*form)) {
 	if f.err != nil {
 		return
 	}
-	if !f.has(name) {
-		f.fail(name, "missing")
-		return
-	}
-	v := f.members[name]
-	s := &scanner{text: v.text, max: DefaultMaxDepth}
-	switch v.kind() {
-	case '[':
-	case '"':
-		s.text, s.relaxed = strings.TrimSpace(unquote(v.text)), true
-	default:
-		f.fail(name, "want a list")
-		return
-	}
-	item := &form{members: make(map[string]value, 8)}
-	err := s.array(func(i int, v value) error {
-		if f.err != nil {
-			return f.err
-		}
-		item.path, item.err = "", nil
-		if err := item.fill(&scanner{text: v.text, max: DefaultMaxDepth, relaxed: s.relaxed}); err != nil {
+	item := &form{}
+	i := 0
+	for more := s.first('[', ']'); more; more = s.another(']') {
+		if s.next() != '{' {
 			f.fail(fmt.Sprintf("%s[%d]", name, i), "want an object")
-			return f.err
+			return
 		}
-		visit(item)
-		if item.err != nil && f.err == nil {
-			f.err = at(item.err, fmt.Sprintf("%s%s[%d].", f.path, name, i))
+		item.fill(s)
+		if s.err != nil {
+			break
 		}
-		return f.err
-	})
-	if err == nil {
-		err = s.end()
+		if visit(item); item.err != nil {
+			f.fail(fmt.Sprintf("%s[%d].%s", name, i, item.err.Member), item.err.Reason)
+		}
+		if f.err != nil {
+			return
+		}
+		i++
 	}
-	if err != nil && f.err == nil {
+	if err := s.end(); err != nil {
 		f.fail(name, "malformed list: "+err.Error())
 	}
-}
-
-// at puts a place before the member that an error names.
-func at(err error, place string) error {
-	if invalid, ok := err.(*directory.InvalidError); ok { //nolint:errorlint // made by form.fail, never wrapped
-		return &directory.InvalidError{Member: place + invalid.Member, Reason: invalid.Reason}
-	}
-	return err
 }

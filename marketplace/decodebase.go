@@ -47,7 +47,7 @@ func decodeCall(f *form, sent time.Time) (*directory.InstanceCall, error) {
 	default:
 		f.fail("activity", fmt.Sprintf("%q is unknown", call.Activity))
 	}
-	return call, f.err
+	return call, f.fault()
 }
 
 func beginCall(f *form, sent time.Time) *directory.InstanceCall {
@@ -116,7 +116,7 @@ func decodeCallV1(f *form, key string, sent time.Time) (*directory.InstanceCall,
 	default:
 		f.fail("activity", fmt.Sprintf("%q is unknown", activity))
 	}
-	return call, how, f.err
+	return call, how, f.fault()
 }
 
 func decodeNewV1(f *form, call *directory.InstanceCall, key string, how EncryptType) {
@@ -188,24 +188,29 @@ func decodeRefreshV1(f *form, call *directory.InstanceCall) {
 
 // paramForm makes the parameters of a URL readable as members.
 func paramForm(params []param) *form {
-	f := &form{members: make(map[string]value, len(params))}
+	f := &form{members: make([]member, 0, len(params))}
 	for _, p := range params {
-		f.members[p.name] = value{`"` + strings.ReplaceAll(p.value, `\`, `\\`) + `"`}
+		f.members = append(f.members, member{name: p.name, value: value{`"` + strings.ReplaceAll(p.value, `\`, `\\`) + `"`}})
 	}
 	return f
 }
 
+// fault is the form's first error.
+func (f *form) fault() error {
+	if f.err == nil {
+		return nil // not a nil of another type
+	}
+	return f.err
+}
+
 // loose reads an optional member given as a string, a number or a boolean.
 func (f *form) loose(name string, most int) string {
-	if !f.has(name) {
-		return ""
-	}
-	switch text := f.members[name].text; f.members[name].kind() {
+	switch v, _ := f.find(name); v.kind() {
 	case '0', 't', 'f':
-		if len(text) > most {
+		if len(v.text) > most {
 			f.fail(name, "longer than "+strconv.Itoa(most))
 		}
-		return text
+		return v.text
 	default:
 		return f.text(name, most, mayBeAbsent)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -32,6 +31,7 @@ const remembered = "remembered"
 type desk struct {
 	options Options
 	name    string
+	bodies  *bodies
 	answers *prometheus.CounterVec
 	seconds *prometheus.HistogramVec
 }
@@ -45,22 +45,8 @@ func newDesk(name, setting string, options Options) (*desk, error) {
 			return nil, fmt.Errorf("marketplace: %s: access key %d is empty", name, i+1)
 		}
 	}
-	if options.Window <= 0 {
-		options.Window = defaultWindow
-	}
-	if options.MaxBody <= 0 {
-		options.MaxBody = defaultMaxBody
-	}
-	if options.MaxDepth <= 0 {
-		options.MaxDepth = DefaultMaxDepth
-	}
-	if options.Now == nil {
-		options.Now = time.Now
-	}
-	if options.Logger == nil {
-		options.Logger = slog.Default()
-	}
-	d := &desk{options: options, name: name}
+	options = options.withDefaults()
+	d := &desk{options: options, name: name, bodies: newBodies(options.MaxBody, options.MaxBodies)}
 	d.answers = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "orgsync_" + name + "_calls_total", Help: "Calls of the marketplace by what they ask for and result code.",
 	}, []string{"kind", "code"})
@@ -98,7 +84,7 @@ func (d *desk) handle(v1 bool, serve func(*gin.Context, *exchange) []byte) gin.H
 			}
 			c.Header("Body-Sign", BodySign(key, body))
 		}
-		c.Data(http.StatusOK, "application/json; charset=utf-8", body)
+		write(c, http.StatusOK, body)
 		took := time.Since(began)
 		d.answers.WithLabelValues(x.kind, x.code).Inc()
 		d.seconds.WithLabelValues(x.kind).Observe(took.Seconds())
@@ -150,7 +136,7 @@ func (x *exchange) note(err error) {
 	case errors.Is(err, directory.ErrClientSecret):
 		x.code, x.message = codeClientSecret, "clientSecret: does not decrypt with the seller's private key"
 	default:
-		x.code, x.message = codeInternal, "internal error; try again"
+		x.code, x.message = codeInternal, "internal error; send it again"
 	}
 	if utf8.RuneCountInString(x.message) > maxMessage {
 		x.message = string([]rune(x.message)[:maxMessage-1]) + "…"
@@ -163,16 +149,18 @@ func (x *exchange) refuse(err error) []byte {
 	return answerBody(x.code, x.message)
 }
 
-// readAtMost reads a body within a bound of bytes.
-func readAtMost(c *gin.Context, most int64) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, most))
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return nil, directory.Invalid("body", "larger than %d bytes", most)
-	}
+// read reads a call's body. release gives back the room it takes up, also
+// after an error.
+func (d *desk) read(c *gin.Context) (body []byte, members []member, release func(), err error) {
+	limited := http.MaxBytesReader(c.Writer, c.Request.Body, d.options.MaxBody)
+	body, release, err = d.bodies.read(limited, c.Request.ContentLength)
 	if err != nil {
-		return nil, directory.Invalid("body", "cannot be read to its end")
+		return nil, nil, release, err
 	}
-	return body, nil
+	if members, err = scanBody(textOf(body), DefaultMaxDepth); err != nil {
+		return nil, nil, release, malformed(err)
+	}
+	return body, members, release, nil
 }
 
 // checkAge refuses a time too far from now; no window, no bound.

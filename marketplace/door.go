@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -51,8 +52,8 @@ type Options struct {
 	Keys       []string      // the kit's access keys, any of which signs
 	BasePath   string        // path of the production address, e.g. /saasproduce
 	Window     time.Duration // how far x-timestamp may be from now, default 60 s
-	MaxBody    int64         // bytes, default 64 MiB
-	MaxDepth   int           // levels, default DefaultMaxDepth
+	MaxBody    int64         // of one body, bytes, default 64 MiB
+	MaxBodies  int64         // of all large bodies at a time, bytes, default 4 × MaxBody
 	Now        func() time.Time
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -62,6 +63,7 @@ type Options struct {
 type Door struct {
 	options  Options
 	receiver Receiver
+	bodies   *bodies
 	nonces   coordination.Nonces
 	keyIDs   map[string]string
 	answers  *prometheus.CounterVec
@@ -74,22 +76,11 @@ func NewDoor(options Options, receiver Receiver, nonces coordination.Nonces) (*D
 	if len(options.Keys) == 0 {
 		return nil, errors.New("marketplace: no access key; set ORGSYNC_KIT_ACCESS_KEYS")
 	}
-	if options.Window <= 0 {
-		options.Window = defaultWindow
+	options = options.withDefaults()
+	d := &Door{
+		options: options, receiver: receiver, nonces: nonces, keyIDs: make(map[string]string),
+		bodies: newBodies(options.MaxBody, options.MaxBodies),
 	}
-	if options.MaxBody <= 0 {
-		options.MaxBody = defaultMaxBody
-	}
-	if options.MaxDepth <= 0 {
-		options.MaxDepth = DefaultMaxDepth
-	}
-	if options.Now == nil {
-		options.Now = time.Now
-	}
-	if options.Logger == nil {
-		options.Logger = slog.Default()
-	}
-	d := &Door{options: options, receiver: receiver, nonces: nonces, keyIDs: make(map[string]string)}
 	for i, key := range options.Keys {
 		if key == "" {
 			return nil, fmt.Errorf("marketplace: access key %d is empty", i+1)
@@ -110,22 +101,43 @@ func NewDoor(options Options, receiver Receiver, nonces coordination.Nonces) (*D
 	return d, nil
 }
 
-// Register adds the kit's five V2 routes below the base path.
-func (d *Door) Register(router gin.IRouter) {
+func (o Options) withDefaults() Options {
+	if o.Window <= 0 {
+		o.Window = defaultWindow
+	}
+	if o.MaxBody <= 0 {
+		o.MaxBody = defaultMaxBody
+	}
+	if o.MaxBodies <= 0 {
+		o.MaxBodies = 4 * o.MaxBody
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	return o
+}
+
+// Register adds the kit's five V2 routes below the base path, and answers in
+// the shape that the marketplace reads whatever no route of the router takes.
+func (d *Door) Register(router *gin.Engine) {
+	router.HandleMethodNotAllowed = true
+	router.RedirectTrailingSlash = false // the marketplace follows no redirect
+	router.RemoveExtraSlash = true       // the production address may be registered with a slash at its end
+	router.NoRoute(d.NotFound)
+	router.NoMethod(d.NotFound)
 	for _, kind := range directory.PushKinds() {
 		router.POST(d.options.BasePath+"/produceAPI/v2/"+string(kind), d.handle(kind))
 	}
 }
 
-// NotFound answers a path or a method that is none of ours, in the shape that
-// the marketplace reads.
+// NotFound answers a path or a method that is none of ours.
 func (d *Door) NotFound(c *gin.Context) {
-	status := http.StatusNotFound
-	if c.Writer.Status() == http.StatusMethodNotAllowed {
-		status = http.StatusMethodNotAllowed
-	}
-	writeAnswer(c, coordination.Answer{Status: status, Body: answerBody(codeInvalid,
-		"no such interface; the production address takes POST "+d.options.BasePath+"/produceAPI/v2/{tenantSync,applicationSync,authSync,singleOrgSync,allOrgSync}")})
+	// Gin has set the status to 404 or 405.
+	write(c, c.Writer.Status(), answerBody(codeInvalid,
+		"no such interface; the production address takes POST "+d.options.BasePath+"/produceAPI/v2/{tenantSync,applicationSync,authSync,singleOrgSync,allOrgSync}"))
 }
 
 // outcome is what came of a call, for the log.
@@ -142,7 +154,7 @@ func (d *Door) handle(kind directory.PushKind) gin.HandlerFunc {
 		began := time.Now()
 		out := &outcome{}
 		answer := d.guarded(c, kind, out)
-		writeAnswer(c, answer)
+		write(c, http.StatusOK, answer.Body)
 		took := time.Since(began)
 		d.answers.WithLabelValues(string(kind), out.code).Inc()
 		d.seconds.WithLabelValues(string(kind)).Observe(took.Seconds())
@@ -188,29 +200,25 @@ type unauthenticated struct{ reason string }
 
 func (e *unauthenticated) Error() string { return e.reason }
 
+// admitted is a call whose signature holds.
+type admitted struct {
+	stamp
+	keyID   string
+	body    []byte
+	members []member
+}
+
 func (d *Door) serve(c *gin.Context, kind directory.PushKind, out *outcome) coordination.Answer {
-	body, err := d.readBody(c)
+	call, release, err := d.admit(c)
+	defer release()
 	if err != nil {
 		return out.answer(err)
-	}
-	nonce, signature, timestamp := c.GetHeader("x-nonce"), c.GetHeader("x-sign"), c.GetHeader("x-timestamp")
-	if err := d.checkHeaders(nonce, signature, timestamp); err != nil {
-		return out.answer(err)
-	}
-	text := string(body)
-	members, err := scanBody(text, d.options.MaxDepth)
-	if err != nil {
-		return out.answer(directory.Invalid("body", "malformed JSON: %s", err))
-	}
-	key, ok := verifyKit(d.options.Keys, signature, nonce, timestamp, text, members)
-	if !ok {
-		return out.answer(&unauthenticated{"x-sign: does not match; check the access key, and that key, nonce, timestamp and the sorted body are signed in this order"})
 	}
 	// The push goes on when the caller hangs up: it has been taken in.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), serveTimeout)
 	defer cancel()
-	answer, err := d.nonces.Once(ctx, d.keyIDs[key]+"/"+nonce, strings.ToLower(signature), 2*d.options.Window, func() (coordination.Answer, bool) {
-		answer := d.receive(ctx, kind, members, body, out)
+	answer, err := d.nonces.Once(ctx, call.keyID+"/"+call.nonce, strings.ToLower(call.signature), 2*d.options.Window, func() (coordination.Answer, bool) {
+		answer := d.receive(ctx, kind, call, out)
 		return answer, out.code != codeInternal
 	})
 	switch {
@@ -220,13 +228,47 @@ func (d *Door) serve(c *gin.Context, kind directory.PushKind, out *outcome) coor
 		return out.answer(err)
 	}
 	if out.code == "" {
-		out.code, out.result = codeSuccess, "remembered"
+		out.code, out.message, out.result = answer.Code, "remembered", "remembered"
 	}
 	return answer
 }
 
-func (d *Door) receive(ctx context.Context, kind directory.PushKind, members []member, body []byte, out *outcome) coordination.Answer {
-	push, err := decodeMembers(kind, members, body)
+// admit reads a call and checks its signature. release gives back the room its
+// body takes up, also after an error.
+func (d *Door) admit(c *gin.Context) (call *admitted, release func(), err error) {
+	limited := http.MaxBytesReader(c.Writer, c.Request.Body, d.options.MaxBody)
+	sent, err := readStamp(c.Request.Header)
+	if err == nil {
+		err = d.checkTime(sent)
+	}
+	if err != nil {
+		// Whoever is refused for the headers alone costs no memory, but is
+		// heard out: one cut off while sending would not read the answer.
+		_, _ = io.Copy(io.Discard, limited)
+		return nil, func() {}, err
+	}
+	body, release, err := d.bodies.read(limited, c.Request.ContentLength)
+	if err == nil {
+		// Once more, for a body that took its time: a nonce is remembered
+		// from its answer on, not from its headers.
+		err = d.checkTime(sent)
+	}
+	if err != nil {
+		return nil, release, err
+	}
+	members, err := scanBody(textOf(body), DefaultMaxDepth)
+	if err != nil {
+		return nil, release, malformed(err)
+	}
+	key, ok := verifyKit(d.options.Keys, sent, body, members)
+	if !ok {
+		return nil, release, &unauthenticated{"x-sign: does not match; check the access key, and that key, nonce, timestamp and the sorted body are signed in this order"}
+	}
+	return &admitted{stamp: sent, keyID: d.keyIDs[key], body: body, members: members}, release, nil
+}
+
+func (d *Door) receive(ctx context.Context, kind directory.PushKind, call *admitted, out *outcome) coordination.Answer {
+	push, err := decodeMembers(kind, call.members, call.body)
 	if err != nil {
 		return out.answer(err)
 	}
@@ -240,51 +282,42 @@ func (d *Door) receive(ctx context.Context, kind directory.PushKind, members []m
 	return out.answer(err)
 }
 
-func (d *Door) readBody(c *gin.Context) ([]byte, error) {
-	limited := http.MaxBytesReader(c.Writer, c.Request.Body, d.options.MaxBody)
-	var body []byte
-	var err error
-	if n := c.Request.ContentLength; n > 0 && n <= d.options.MaxBody {
-		body = make([]byte, n)
-		_, err = io.ReadFull(limited, body)
-	} else {
-		body, err = io.ReadAll(limited)
-	}
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return nil, directory.Invalid("body", "larger than %d bytes", d.options.MaxBody)
-	}
-	if err != nil {
-		return nil, directory.Invalid("body", "cannot be read to its end")
-	}
-	return body, nil
+// stamp is what a call's headers hold (spec/marketplace.md §1.2).
+type stamp struct {
+	nonce, signature, timestamp string
+	at                          time.Time // what timestamp says
 }
 
-// checkHeaders refuses what needs no key to refuse (spec/marketplace.md §1.2, §2).
-func (d *Door) checkHeaders(nonce, signature, timestamp string) error {
+// readStamp refuses headers that no key could make good.
+func readStamp(header http.Header) (stamp, error) {
+	s := stamp{nonce: header.Get("x-nonce"), signature: header.Get("x-sign"), timestamp: header.Get("x-timestamp")}
 	switch {
-	case timestamp == "":
-		return directory.Invalid("x-timestamp", "missing")
-	case len(timestamp) != 13 || strings.Trim(timestamp, "0123456789") != "":
-		return directory.Invalid("x-timestamp", "want UNIX milliseconds, 13 digits")
-	case nonce == "":
-		return directory.Invalid("x-nonce", "missing")
-	case len(nonce) > maxNonce:
-		return directory.Invalid("x-nonce", "longer than %d", maxNonce)
+	case s.timestamp == "":
+		return s, directory.Invalid("x-timestamp", "missing")
+	case len(s.timestamp) != 13 || strings.Trim(s.timestamp, "0123456789") != "":
+		return s, directory.Invalid("x-timestamp", "want UNIX milliseconds, 13 digits")
+	case s.nonce == "":
+		return s, directory.Invalid("x-nonce", "missing")
+	case utf8.RuneCountInString(s.nonce) > maxNonce:
+		return s, directory.Invalid("x-nonce", "longer than %d", maxNonce)
+	case s.signature == "":
+		return s, &unauthenticated{"x-sign: missing"}
 	}
-	var sent int64
-	for _, c := range timestamp {
-		sent = sent*10 + int64(c-'0')
-	}
-	switch age := d.options.Now().Sub(time.UnixMilli(sent)); {
+	millis, err := strconv.ParseInt(s.timestamp, 10, 64)
+	s.at = time.UnixMilli(millis)
+	return s, err
+}
+
+// checkTime refuses a stamp that is out of the window now.
+func (d *Door) checkTime(s stamp) error {
+	switch age := d.options.Now().Sub(s.at); {
 	case age > d.options.Window:
-		return directory.Invalid("x-timestamp", "expired: %s old, %s allowed", age.Round(time.Second), d.options.Window)
+		return directory.Invalid("x-timestamp", "expired: %s old, %s allowed; check both clocks", age.Round(time.Second), d.options.Window)
 	case age < -d.options.Window:
-		return directory.Invalid("x-timestamp", "in the future by %s, %s allowed", (-age).Round(time.Second), d.options.Window)
+		return directory.Invalid("x-timestamp", "in the future by %s, %s allowed; check both clocks", (-age).Round(time.Second), d.options.Window)
+	default:
+		return nil
 	}
-	if signature == "" {
-		return &unauthenticated{"x-sign: missing"}
-	}
-	return nil
 }
 
 // answer turns what came of a call into the marketplace's words.
@@ -304,12 +337,12 @@ func (o *outcome) answer(err error) coordination.Answer {
 	case errors.Is(err, directory.ErrUnknownInstance):
 		o.code, o.message = codeUnknownInstance, directory.ErrUnknownInstance.Error()
 	default:
-		o.code, o.message = codeInternal, "internal error; nothing was changed, try again"
+		o.code, o.message = codeInternal, "internal error; send it again"
 		if o.push != nil {
 			o.message += " (push " + o.push.ID + ")"
 		}
 	}
-	return coordination.Answer{Status: http.StatusOK, Body: answerBody(o.code, o.message)}
+	return coordination.Answer{Code: o.code, Body: answerBody(o.code, o.message)}
 }
 
 func answerBody(code, message string) []byte {
@@ -327,6 +360,6 @@ func answerBody(code, message string) []byte {
 	return []byte(b.String())
 }
 
-func writeAnswer(c *gin.Context, answer coordination.Answer) {
-	c.Data(answer.Status, "application/json; charset=utf-8", answer.Body)
+func write(c *gin.Context, status int, body []byte) {
+	c.Data(status, "application/json; charset=utf-8", body)
 }

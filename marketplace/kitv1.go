@@ -44,15 +44,12 @@ func (k *KitV1) Register(router gin.IRouter) {
 }
 
 func (k *KitV1) serve(c *gin.Context, kind directory.PushKind, x *exchange) error {
-	body, err := readAtMost(c, k.options.MaxBody)
+	body, members, release, err := k.read(c)
+	defer release()
 	if err != nil {
 		return err
 	}
-	members, err := scanBody(string(body), k.options.MaxDepth)
-	if err != nil {
-		return directory.Invalid("body", "malformed JSON: %s", err)
-	}
-	timeStamp := newForm("", members).text("timeStamp", 17, mayBeAbsent)
+	timeStamp := (&form{members: members}).text("timeStamp", 17, mayBeAbsent)
 	if x.key, err = verifyToken(k.options.Keys, c.GetHeader("authToken"), timeStamp, memberParams(members)); err != nil {
 		return err
 	}

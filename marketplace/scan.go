@@ -3,50 +3,54 @@ package marketplace
 import (
 	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // DefaultMaxDepth bounds how deep a body may nest. The protocol needs 4.
 const DefaultMaxDepth = 32
 
+// maxMembers bounds the members of one object. The protocol needs 12; the
+// bound keeps a hostile body from costing more than its bytes.
+const maxMembers = 100
+
+// maxNumber bounds a number, in characters.
+const maxNumber = 64
+
 // scanner reads JSON (RFC 8259) token by token. With relaxed set it also takes
 // member names without quotes, as in the guide's example of a list sent as a
 // string (spec/marketplace.md §3.5).
+//
+// The first error stays in err and ends the text, so that every loop ends.
 type scanner struct {
-	text    string
-	pos     int
-	depth   int
-	max     int
-	relaxed bool
-	// untidy says that the text scanned so far holds white space between
-	// tokens or an escape: it is not canonical as it stands.
-	untidy bool
+	text     string
+	pos      int
+	depth    int
+	maxDepth int
+	relaxed  bool
+	// untidy says that white space or an escape was passed that the canonical
+	// form writes otherwise, repeats that an object named a member twice.
+	untidy, repeats bool
+	// names are the members' names of the objects around pos, innermost last.
+	names []string
+	err   error
 }
 
-// value is a scanned value: its text and where its first character says it is
-// a string, number, object, array, true, false or null.
-type value struct {
-	text string
-}
-
-func (v value) kind() byte {
-	if v.text == "" {
-		return 'n'
+func (s *scanner) fail(format string, args ...any) {
+	if s.err == nil {
+		s.err = fmt.Errorf("byte %d: %s", s.pos+1, fmt.Sprintf(format, args...))
 	}
-	switch c := v.text[0]; c {
-	case '"', '{', '[', 't', 'f', 'n':
-		return c
-	default:
-		return '0'
-	}
+	s.pos = len(s.text)
 }
 
-var errDeep = errors.New("nested too deep")
-
-func (s *scanner) fail(format string, args ...any) error {
-	return fmt.Errorf("byte %d: %s", s.pos+1, fmt.Sprintf(format, args...))
+// next is the next character, 0 at the end.
+func (s *scanner) next() byte {
+	if s.pos < len(s.text) {
+		return s.text[s.pos]
+	}
+	return 0
 }
 
 func (s *scanner) space() {
@@ -61,363 +65,248 @@ func (s *scanner) space() {
 	}
 }
 
-// next is the next character, 0 at the end.
-func (s *scanner) next() byte {
-	if s.pos < len(s.text) {
-		return s.text[s.pos]
-	}
-	return 0
-}
-
+// end wants nothing more but white space.
 func (s *scanner) end() error {
 	s.space()
 	if s.pos < len(s.text) {
-		return s.fail("unexpected %q after the value", s.text[s.pos])
+		s.fail("unexpected %q after the value", s.text[s.pos])
 	}
-	return nil
+	return s.err
+}
+
+// first enters a list or an object, by its opening bracket, and reports
+// whether there is anything in it. With another it makes a loop:
+//
+//	for more := s.first('[', ']'); more; more = s.another(']') {
+func (s *scanner) first(opening, closing byte) bool {
+	if s.next() != opening {
+		s.fail("want %q", opening)
+		return false
+	}
+	if s.depth++; s.depth > s.maxDepth {
+		s.fail("nested too deep: more than %d levels", s.maxDepth)
+		return false
+	}
+	s.pos++
+	s.space()
+	if s.next() == closing {
+		s.pos++
+		s.depth--
+		return false
+	}
+	return true
+}
+
+// another steps to the next element, or out of the list or object.
+func (s *scanner) another(closing byte) bool {
+	s.space()
+	switch {
+	case s.err != nil:
+	case s.next() == ',':
+		s.pos++
+		s.space()
+		return true
+	case s.next() == closing:
+		s.pos++
+		s.depth--
+	default:
+		s.fail("want ',' or %q", closing)
+	}
+	return false
+}
+
+// key scans a member's name and the colon after it.
+func (s *scanner) key() string {
+	var name string
+	switch {
+	case s.next() == '"':
+		name = unquote(s.str())
+	case s.relaxed:
+		name = s.bareName()
+	default:
+		s.fail("want a member's name in quotes")
+	}
+	s.space()
+	if s.next() != ':' {
+		s.fail("want ':' after a member's name")
+		return name
+	}
+	s.pos++
+	s.space()
+	return name
+}
+
+func (s *scanner) bareName() string {
+	start := s.pos
+	for c := s.next(); c == '_' || (c >= '0' && c <= '9') || (c|0x20 >= 'a' && c|0x20 <= 'z'); c = s.next() {
+		s.pos++
+	}
+	if s.pos == start {
+		s.fail("want a member's name")
+		return ""
+	}
+	return s.text[start:s.pos]
 }
 
 // value scans one value of any kind.
-func (s *scanner) value() (value, error) {
+func (s *scanner) value() value {
 	start := s.pos
-	var err error
-	switch c := s.next(); {
-	case c == '"':
-		err = s.skipString()
-	case c == '{':
-		err = s.object(nil)
-	case c == '[':
-		err = s.array(nil)
-	case c == '-' || (c >= '0' && c <= '9'):
-		err = s.number()
-	case c == 't':
-		err = s.word("true")
-	case c == 'f':
-		err = s.word("false")
-	case c == 'n':
-		err = s.word("null")
-	case c == 0 && s.pos >= len(s.text):
-		err = s.fail("unexpected end")
+	switch c := s.next(); c {
+	case '"':
+		return value{s.str()}
+	case '{':
+		s.object()
+	case '[':
+		for more := s.first('[', ']'); more; more = s.another(']') {
+			s.value()
+		}
+	case 't':
+		s.word("true")
+	case 'f':
+		s.word("false")
+	case 'n':
+		s.word("null")
+	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		s.number()
 	default:
-		err = s.fail("unexpected %q", c)
+		if s.pos == len(s.text) {
+			s.fail("unexpected end")
+		}
+		s.fail("unexpected %q", c)
 	}
-	return value{s.text[start:s.pos]}, err
+	return value{s.text[start:s.pos]}
 }
 
-func (s *scanner) word(word string) error {
+func (s *scanner) object() {
+	outer := len(s.names)
+	for more := s.first('{', '}'); more; more = s.another('}') {
+		if len(s.names)-outer == maxMembers {
+			s.fail("more than %d members in an object", maxMembers)
+			return
+		}
+		s.names = append(s.names, s.key())
+		s.value()
+	}
+	s.repeats = s.repeats || repeated(s.names[outer:])
+	s.names = s.names[:outer]
+}
+
+// repeated reports whether a name comes twice. It may sort the names.
+func repeated(names []string) bool {
+	const few = 16
+	if len(names) > few {
+		slices.Sort(names)
+		return len(slices.Compact(names)) < len(names)
+	}
+	for i := range names {
+		for j := range i {
+			if names[i] == names[j] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s *scanner) word(word string) {
 	if !strings.HasPrefix(s.text[s.pos:], word) {
-		return s.fail("unexpected %q", s.text[s.pos])
+		s.fail("unexpected %q", s.text[s.pos])
+		return
 	}
 	s.pos += len(word)
-	return nil
 }
 
-func (s *scanner) number() error {
+func (s *scanner) number() {
 	start := s.pos
 	if s.next() == '-' {
 		s.pos++
 	}
-	switch c := s.next(); {
-	case c == '0':
+	if s.next() == '0' {
 		s.pos++
-	case c >= '1' && c <= '9':
+	} else {
 		s.digits()
-	default:
-		return s.fail("not a number")
 	}
 	if s.next() == '.' {
 		s.pos++
-		if !s.digits() {
-			return s.fail("not a number")
-		}
+		s.digits()
 	}
 	if c := s.next(); c == 'e' || c == 'E' {
 		s.pos++
 		if c := s.next(); c == '+' || c == '-' {
 			s.pos++
 		}
-		if !s.digits() {
-			return s.fail("not a number")
-		}
+		s.digits()
 	}
-	if s.pos-start > 64 {
-		return s.fail("number is too long")
+	if s.pos-start > maxNumber {
+		s.fail("number is longer than %d", maxNumber)
 	}
-	return nil
 }
 
-func (s *scanner) digits() bool {
+// digits wants at least one digit.
+func (s *scanner) digits() {
 	start := s.pos
 	for c := s.next(); c >= '0' && c <= '9'; c = s.next() {
 		s.pos++
 	}
-	return s.pos > start
-}
-
-// skipString scans a string and checks its escapes.
-func (s *scanner) skipString() error {
-	s.pos++
-	for {
-		rest := s.text[s.pos:]
-		i := 0
-		for i < len(rest) && rest[i] != '"' && rest[i] != '\\' && rest[i] >= 0x20 {
-			i++
-		}
-		s.pos += i
-		switch c := s.next(); {
-		case i == len(rest):
-			return s.fail("string does not end")
-		case c == '"':
-			s.pos++
-			return nil
-		case c == '\\':
-			s.untidy = true
-			if err := s.escape(); err != nil {
-				return err
-			}
-		default:
-			return s.fail("control character in a string")
-		}
-	}
-}
-
-func (s *scanner) escape() error {
-	if s.pos+1 >= len(s.text) {
-		return s.fail("string does not end")
-	}
-	switch s.text[s.pos+1] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-		s.pos += 2
-		return nil
-	case 'u':
-		_, size, err := unicodeEscape(s.text[s.pos:])
-		if err != nil {
-			return s.fail("%s", err)
-		}
-		s.pos += size
-		return nil
-	default:
-		return s.fail("unknown escape")
-	}
-}
-
-var errSurrogate = errors.New("half a surrogate pair")
-
-// unicodeEscape reads \uXXXX, or a surrogate pair of two. Half a pair names no
-// character, and is refused: it could be neither stored nor signed alike.
-func unicodeEscape(text string) (r rune, size int, err error) {
-	first, err := hex4(text)
-	if err != nil {
-		return 0, 0, err
-	}
-	if first < 0xD800 || first > 0xDFFF {
-		return first, 6, nil
-	}
-	if first > 0xDBFF {
-		return 0, 0, errSurrogate
-	}
-	second, err := hex4(text[6:])
-	if err != nil || second < 0xDC00 || second > 0xDFFF {
-		return 0, 0, errSurrogate
-	}
-	return (first-0xD800)<<10 + (second - 0xDC00) + 0x10000, 12, nil
-}
-
-func hex4(text string) (rune, error) {
-	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
-		return 0, errors.New(`want \u and four hex digits`)
-	}
-	n, err := strconv.ParseUint(text[2:6], 16, 16)
-	if err != nil {
-		return 0, errors.New(`want \u and four hex digits`)
-	}
-	return rune(n), nil
-}
-
-func (s *scanner) enter() error {
-	s.pos++
-	s.depth++
-	if s.depth > s.max {
-		return fmt.Errorf("%w: more than %d levels", errDeep, s.max)
-	}
-	s.space()
-	return nil
-}
-
-// object scans an object and shows each member, in order, to visit (nil: to
-// nobody). The name is as written, quotes included unless relaxed.
-func (s *scanner) object(visit func(name string, v value) error) error {
-	if s.next() != '{' {
-		return s.fail("want an object")
-	}
-	if err := s.enter(); err != nil {
-		return err
-	}
-	for first := true; ; first = false {
-		if s.next() == '}' && first {
-			break
-		}
-		name, err := s.name()
-		if err != nil {
-			return err
-		}
-		s.space()
-		if s.next() != ':' {
-			return s.fail("want ':' after a member's name")
-		}
-		s.pos++
-		s.space()
-		v, err := s.value()
-		if err != nil {
-			return err
-		}
-		if visit != nil {
-			if err := visit(name, v); err != nil {
-				return err
-			}
-		}
-		s.space()
-		if s.next() == '}' {
-			break
-		}
-		if s.next() != ',' {
-			return s.fail("want ',' or '}' in an object")
-		}
-		s.pos++
-		s.space()
-	}
-	s.pos++
-	s.depth--
-	return nil
-}
-
-func (s *scanner) name() (string, error) {
-	start := s.pos
-	if s.next() == '"' {
-		err := s.skipString()
-		return s.text[start:s.pos], err
-	}
-	if !s.relaxed {
-		return "", s.fail("want a member's name in quotes")
-	}
-	for c := s.next(); c == '_' || (c >= '0' && c <= '9') || (c|0x20 >= 'a' && c|0x20 <= 'z'); c = s.next() {
-		s.pos++
-	}
 	if s.pos == start {
-		return "", s.fail("want a member's name")
+		s.fail("not a number")
 	}
-	return s.text[start:s.pos], nil
 }
 
-// array scans an array and shows each element to visit (nil: to nobody).
-func (s *scanner) array(visit func(i int, v value) error) error {
-	if s.next() != '[' {
-		return s.fail("want a list")
-	}
-	if err := s.enter(); err != nil {
-		return err
-	}
-	for i := 0; ; i++ {
-		if s.next() == ']' && i == 0 {
-			break
-		}
-		v, err := s.value()
-		if err != nil {
-			return err
-		}
-		if visit != nil {
-			if err := visit(i, v); err != nil {
-				return err
-			}
-		}
-		s.space()
-		if s.next() == ']' {
-			break
-		}
-		if s.next() != ',' {
-			return s.fail("want ',' or ']' in a list")
-		}
-		s.pos++
-		s.space()
-	}
-	s.pos++
-	s.depth--
-	return nil
-}
+// value is a scanned value as it was written.
+type value struct{ text string }
 
-// unquote decodes a scanned string; one without escapes shares its text.
-func unquote(text string) string {
-	inner := text
-	if len(text) >= 2 && text[0] == '"' {
-		inner = text[1 : len(text)-1]
+// kind is the value's first character, which says what it is: one of " { [ t
+// f n, or 0 for a number.
+func (v value) kind() byte {
+	if v.text == "" {
+		return 'n'
 	}
-	at := strings.IndexByte(inner, '\\')
-	if at < 0 {
-		return inner
-	}
-	var b strings.Builder
-	b.Grow(len(inner))
-	for at >= 0 {
-		b.WriteString(inner[:at])
-		r, size := unescape(inner[at:])
-		b.WriteRune(r)
-		inner = inner[at+size:]
-		at = strings.IndexByte(inner, '\\')
-	}
-	b.WriteString(inner)
-	return b.String()
-}
-
-// unescape decodes one escape that the scanner has checked.
-func unescape(text string) (rune, int) {
-	switch text[1] {
-	case 'b':
-		return '\b', 2
-	case 'f':
-		return '\f', 2
-	case 'n':
-		return '\n', 2
-	case 'r':
-		return '\r', 2
-	case 't':
-		return '\t', 2
-	case 'u':
-		r, size, _ := unicodeEscape(text)
-		return r, size
+	switch c := v.text[0]; c {
+	case '"', '{', '[', 't', 'f', 'n':
+		return c
 	default:
-		return rune(text[1]), 2
+		return '0'
 	}
 }
 
-// members scans a body: one object, whose members are returned by name. Of a
-// member that comes twice the last counts (spec/marketplace.md §1.1).
+// member is a member of an object.
 type member struct {
-	name   string
-	value  value
-	untidy bool
+	name  string
+	value value
+	// untidy and repeats are the scanner's, of this member.
+	untidy, repeats bool
 }
 
+// scanBody scans a body, which is one object. Of a member that comes twice the
+// last counts (spec/marketplace.md §1.1).
 func scanBody(body string, maxDepth int) ([]member, error) {
 	if !utf8.ValidString(body) {
 		return nil, errors.New("not valid UTF-8")
 	}
-	s := &scanner{text: body, max: maxDepth}
-	s.space()
+	s := &scanner{text: body, maxDepth: maxDepth}
 	var members []member
-	index := make(map[string]int)
-	err := s.object(func(name string, v value) error {
-		m := member{name: unquote(name), value: v, untidy: s.untidy}
-		s.untidy = false
-		if at, twice := index[m.name]; twice {
-			members[at] = m
-			return nil
+	s.space()
+	for more := s.first('{', '}'); more; more = s.another('}') {
+		if len(members) == maxMembers {
+			s.fail("more than %d members", maxMembers)
+			break
 		}
-		index[m.name] = len(members)
+		name := s.key()
+		s.untidy, s.repeats = false, false
+		m := member{name: name, value: s.value()}
+		m.untidy, m.repeats = s.untidy, s.repeats
+		if at := slices.IndexFunc(members, func(have member) bool { return have.name == name }); at >= 0 {
+			members[at] = m
+			continue
+		}
 		members = append(members, m)
-		return nil
-	})
-	if err != nil {
-		return nil, err
 	}
 	return members, s.end()
+}
+
+// textOf shares a body's bytes as text: copying ten megabytes for every push
+// would double what it keeps in memory. Nobody writes to a body once it is read.
+func textOf(body []byte) string {
+	return unsafe.String(unsafe.SliceData(body), len(body)) //nolint:gosec // for the reason above
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"hash"
 	"io"
 	"strings"
 )
@@ -17,28 +18,37 @@ func SignKit(key, nonce, timestamp string, body []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return kitSignature(key, nonce, timestamp, func(w io.Writer) { _, _ = w.Write(canonical) }), nil
+	mac := kitMAC(key, nonce, timestamp)
+	mac.Write(canonical)
+	return hex.EncodeToString(mac.Sum(nil)), nil
 }
 
-func kitSignature(key, nonce, timestamp string, payload func(io.Writer)) string {
+// kitMAC is the HMAC of a kit call up to its payload.
+func kitMAC(key, nonce, timestamp string) hash.Hash {
 	mac := hmac.New(sha256.New, []byte(key))
 	_, _ = io.WriteString(mac, key+nonce+timestamp)
-	payload(mac)
-	return hex.EncodeToString(mac.Sum(nil))
+	return mac
 }
 
 // verifyKit finds the key a signature was made with: over the canonical
 // payload, or else over the body as it came. Every key is tried, whether or
 // not one has fitted, and all comparisons take the same time.
-func verifyKit(keys []string, signature, nonce, timestamp, body string, members []member) (key string, ok bool) {
-	given := []byte(strings.ToLower(signature))
+func verifyKit(keys []string, sent stamp, body []byte, members []member) (key string, ok bool) {
+	given := []byte(strings.ToLower(sent.signature))
 	payloads := []func(io.Writer){
 		func(w io.Writer) { writeCanonical(w, members) },
-		func(w io.Writer) { writeRaw(w, body) },
+		func(w io.Writer) { _, _ = w.Write(body) },
 	}
 	for _, payload := range payloads {
-		for _, candidate := range keys {
-			want := []byte(kitSignature(candidate, nonce, timestamp, payload))
+		macs := make([]hash.Hash, len(keys))
+		all := make([]io.Writer, len(keys))
+		for i, candidate := range keys {
+			macs[i] = kitMAC(candidate, sent.nonce, sent.timestamp)
+			all[i] = macs[i]
+		}
+		payload(io.MultiWriter(all...))
+		for i, candidate := range keys {
+			want := hex.AppendEncode(nil, macs[i].Sum(nil))
 			if subtle.ConstantTimeCompare(given, want) == 1 {
 				key, ok = candidate, true
 			}
@@ -48,10 +58,4 @@ func verifyKit(keys []string, signature, nonce, timestamp, body string, members 
 		}
 	}
 	return "", false
-}
-
-func writeRaw(w io.Writer, body string) {
-	c := &canonicalWriter{out: w, buf: make([]byte, 0, canonicalBuffer)}
-	c.text(body)
-	c.flush()
 }

@@ -10,8 +10,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-
-	"github.com/openkoo/connector/directory"
 )
 
 // SignBase is the signature of a base call: HexEncode(HMAC_SHA256(key, key +
@@ -35,11 +33,11 @@ func baseSignature(key, nonce, timestamp string, payload func(io.Writer)) string
 
 // verifyBase finds the key a base call was signed with: over the canonical
 // payload, or else over the body as it came.
-func verifyBase(keys []string, signature, nonce, timestamp, body string, members []member) (key string, ok bool) {
+func verifyBase(keys []string, signature, nonce, timestamp string, body []byte, members []member) (key string, ok bool) {
 	given := []byte(strings.ToLower(signature))
 	for _, payload := range []func(io.Writer){
 		func(w io.Writer) { writeCanonical(w, members) },
-		func(w io.Writer) { writeRaw(w, body) },
+		func(w io.Writer) { _, _ = w.Write(body) },
 	} {
 		for _, candidate := range keys {
 			want := []byte(baseSignature(candidate, nonce, timestamp, payload))
@@ -86,7 +84,7 @@ func memberParams(members []member) []param {
 		default:
 			var b strings.Builder
 			w := &canonicalWriter{out: &b}
-			w.value(m.value, m.untidy)
+			w.member(m)
 			w.flush()
 			params = append(params, param{m.name, b.String()})
 		}
@@ -97,9 +95,9 @@ func memberParams(members []member) []param {
 // SignV1 is the authToken of a V1 call whose parameters are the members of a
 // JSON body (spec/marketplace.md §1.4). timeStamp is the member of that name.
 func SignV1(key, timeStamp string, body []byte) (string, error) {
-	members, err := scanBody(string(body), DefaultMaxDepth)
+	members, err := scanBody(textOf(body), DefaultMaxDepth)
 	if err != nil {
-		return "", directory.Invalid("body", "malformed JSON: %s", err)
+		return "", malformed(err)
 	}
 	return authToken(key, timeStamp, joinParams(memberParams(members))), nil
 }

@@ -315,7 +315,7 @@ func TestPanicIsAnsweredAndSigned(t *testing.T) {
 	request.Header.Set("authToken", token)
 	recorder := httptest.NewRecorder()
 	router.ServeHTTP(recorder, request)
-	var a answer
+	var a baseReply
 	require.NoError(t, json.Unmarshal(recorder.Body.Bytes(), &a))
 	require.Equal(t, "000005", a.Code)
 	require.NotContains(t, recorder.Body.String(), "boom")

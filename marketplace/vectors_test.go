@@ -31,7 +31,7 @@ func TestVectors(t *testing.T) {
 			require.Equal(t, v.KitV2Sign, sign)
 			members, err := scanBody(v.Body, DefaultMaxDepth)
 			require.NoError(t, err)
-			key, ok := verifyKit([]string{"other", v.AccessKey}, v.KitV2Sign, v.Nonce, v.Timestamp, v.Body, members)
+			key, ok := verifyKit([]string{"other", v.AccessKey}, stamp{nonce: v.Nonce, signature: v.KitV2Sign, timestamp: v.Timestamp}, []byte(v.Body), members)
 			require.True(t, ok)
 			require.Equal(t, v.AccessKey, key)
 		})

@@ -27,7 +27,7 @@ func New(guard directory.Guard) *Planner { return &Planner{guard: guard} }
 // Prepare refuses a list that contradicts itself, before anything is journaled.
 func (*Planner) Prepare(_ context.Context, push *directory.Push) error {
 	if full, ok := push.Payload.(*directory.FullPush); ok {
-		return directory.CheckList(full.Departments)
+		return full.Check()
 	}
 	return nil
 }

@@ -15,5 +15,12 @@ var ErrConflict = errors.New("changed meanwhile")
 // ErrBadCursor means that a page's cursor was not made by this store.
 var ErrBadCursor = errors.New("cursor: not one of ours; start again without it")
 
+// ErrBusy means that another owner holds the lease: try again later.
+var ErrBusy = errors.New("leased to another")
+
+// ErrLeaseLost means that the lease has ended or another owner has it now:
+// what it covered must stop, and its outcomes are no longer taken.
+var ErrLeaseLost = errors.New("lease is lost")
+
 // ErrClosed means that the store is closed.
 var ErrClosed = errors.New("store is closed")

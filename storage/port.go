@@ -87,6 +87,8 @@ type Fanout interface {
 	// slots of the target and remembers how far it came, atomically. A changed
 	// department also marks the slots of the users in it, a changed tenant
 	// those of all its users: what they look like at the target depends on it.
+	// Memberships without a Hash of the users in a changed department are
+	// marked too: the department they belong to may have come, or gone.
 	// It returns how many changes it read and the scopes with slots to deliver;
 	// 0 means that the target has caught up.
 	Relay(ctx context.Context, targetName string, options RelayOptions, limit int) (read int, scopes []directory.Scope, err error)
@@ -95,11 +97,24 @@ type Fanout interface {
 	// and when the next of the others becomes due (zero: none is waiting).
 	DueScopes(ctx context.Context, targetName string, now time.Time) (due []directory.Scope, next time.Time, err error)
 
-	// Claim reads at most limit due slots of one scope in order of kind and
-	// marks them uncertain on disk, so that an attempt cut off by a crash is
+	// Lease takes the right to deliver a scope to a target for ttl. ErrBusy if
+	// another owner has it. Taking it again gives a new lease and ends the
+	// owner's old one.
+	Lease(ctx context.Context, targetName string, scope directory.Scope, owner string, ttl time.Duration) (Lease, error)
+
+	// Extend lets a lease last for ttl from now. ErrLeaseLost if it has ended.
+	Extend(ctx context.Context, lease Lease, ttl time.Duration) (Lease, error)
+
+	// Release ends a lease, so that others need not wait for it to run out. A
+	// lease that is lost already is no error.
+	Release(ctx context.Context, lease Lease) error
+
+	// Claim reads at most limit due slots of the lease's scope in order of kind
+	// and marks them uncertain on disk, so that an attempt cut off by a crash is
 	// known. The tasks carry the mark as it was before. A slot whose entity is
-	// not in the store any more carries neither entity.
-	Claim(ctx context.Context, targetName string, scope directory.Scope, now time.Time, limit int) ([]Task, error)
+	// not in the store any more carries neither entity. ErrLeaseLost if the
+	// lease has ended.
+	Claim(ctx context.Context, lease Lease, now time.Time, limit int) ([]Task, error)
 
 	// Lookup reads slots of one target and scope by kind and key, absent ones
 	// left out: the parents and groups a task depends on.
@@ -107,10 +122,13 @@ type Fanout interface {
 
 	// Settle writes the outcome of attempts, atomically: every member of each
 	// slot but Desired. A slot whose desired version moved on meanwhile stays
-	// pending. When a department slot gets a (new) RemoteID, the slots waiting
-	// for that department become pending; when it loses it, the placements and
-	// memberships in that group become waiting.
-	Settle(ctx context.Context, slots []Slot) error
+	// pending. When the RemoteID of a department or user slot changes, these
+	// become pending: the placement or membership of that object, and, of a
+	// department, the placements and memberships in it (Group), and all slots
+	// that wait for it. When a department loses its RemoteID, the placements
+	// and memberships in it lose their Hash. ErrLeaseLost, and nothing
+	// written, if the lease has ended: another may be delivering the same.
+	Settle(ctx context.Context, lease Lease, slots []Slot) error
 
 	// Replay makes dead or retrying slots that match pending, at once, and
 	// returns how many.

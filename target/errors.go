@@ -25,6 +25,9 @@ const (
 	Permanent Class = "permanent"
 	// Down: the target as a whole cannot be reached or does not let us in.
 	Down Class = "target-down"
+	// Disabled: the target asked to be sent nothing more. It is paused until an
+	// operator resumes it.
+	Disabled Class = "disabled"
 )
 
 // Error is how a connector fails.

@@ -5,7 +5,12 @@
 // delivered. target/targettest holds every connector to the port's laws.
 package target
 
-import "context"
+import (
+	"context"
+	"time"
+
+	"github.com/openkoo/connector/directory"
+)
 
 // Connector speaks to one downstream identity provider. Its methods may be
 // called from many goroutines. Every call is bounded in time and in what it
@@ -65,6 +70,23 @@ type Object struct {
 	RemoteID string
 	// Uncertain means that an earlier attempt may have created it.
 	Uncertain bool
+	// Origin is where the object comes from. It is no part of what the target
+	// is to have, so a change of it alone sends nothing.
+	Origin Origin `json:"-"`
+}
+
+// Origin is where an object comes from in the directory.
+type Origin struct {
+	Scope directory.Scope
+	// Key is the orgCode or userName.
+	Key string
+	// Version counts the entity's changes.
+	Version int64
+	// Mark counts how often the object became due at this target. It stays the
+	// same over the attempts of one delivery, and grows with the next one.
+	Mark int64
+	// ChangedAt is when the entity last changed.
+	ChangedAt time.Time
 }
 
 // Department is a department as a target is to have it.
@@ -72,7 +94,9 @@ type Department struct {
 	Object
 	Code string
 	Name string
-	// ParentRemoteID is empty at the root.
+	// ParentCode and ParentRemoteID are empty at the root, and wherever the
+	// target does not keep the tree itself (Capabilities.NativeParent).
+	ParentCode     string `json:",omitempty"`
 	ParentRemoteID string
 }
 

@@ -25,8 +25,8 @@ type apiFlags struct {
 }
 
 func (f *apiFlags) add(cmd *cobra.Command) {
-	cmd.PersistentFlags().StringVar(&f.url, "url", "http://localhost:8080", "where the connector runs")
-	cmd.PersistentFlags().StringVar(&f.tokenFile, "token-file", "", "file with the admin token (default: ORGSYNC_ADMIN_TOKEN, or admin-token in the data directory)")
+	cmd.PersistentFlags().StringVar(&f.url, "url", "", "where the connector runs (default from the configuration, http://localhost:8080)")
+	cmd.PersistentFlags().StringVar(&f.tokenFile, "token-file", "", "file with the admin token (default from the configuration, or admin-token in the data directory)")
 }
 
 // apiClient calls the API.
@@ -35,24 +35,41 @@ type apiClient struct {
 	http        *http.Client
 }
 
+// maxAPIAnswer bounds what is read of an answer, in bytes.
+const maxAPIAnswer = 256 << 20
+
+// callTimeout bounds one call of the API.
+const callTimeout = 40 * time.Second
+
+// client fills in what the flags leave out from the configuration, as `serve`
+// would read it here.
 func (f *apiFlags) client(s *settings) (*apiClient, error) {
-	token := os.Getenv(config.Prefix + "ADMIN_TOKEN")
+	a := &apiClient{base: strings.TrimRight(f.url, "/"), http: &http.Client{Timeout: callTimeout}}
 	path := f.tokenFile
-	if path == "" && token == "" {
-		dir := s.dataDir
-		if dir == "" {
-			dir = "data"
-		}
-		path = filepath.Join(dir, config.AdminTokenFile)
-	}
-	if path != "" {
-		text, err := os.ReadFile(path)
+	if a.base == "" || path == "" {
+		c, err := s.load()
 		if err != nil {
-			return nil, fmt.Errorf("admin token: %w; give it with --token-file or %sADMIN_TOKEN", err, config.Prefix)
+			return nil, err
 		}
-		token = strings.TrimSpace(string(text))
+		if a.base == "" {
+			a.base = localAddress(c.Listen)
+		}
+		if path == "" {
+			a.token, path = c.AdminToken.Reveal(), filepath.Join(c.DataDir, config.AdminTokenFile)
+		}
 	}
-	return &apiClient{base: strings.TrimRight(f.url, "/"), token: token, http: &http.Client{Timeout: 30 * time.Second}}, nil
+	if u, err := url.Parse(a.base); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, fmt.Errorf("--url %q: want http:// or https:// and a host", f.url)
+	}
+	if a.token != "" {
+		return a, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("admin token: %w; give it with --token-file or %sADMIN_TOKEN, or name the connector's directory with --data-dir", err, config.Prefix)
+	}
+	a.token = strings.TrimSpace(string(text))
+	return a, nil
 }
 
 func (a *apiClient) call(ctx context.Context, method, path string, query url.Values, body, into any) error {
@@ -71,25 +88,31 @@ func (a *apiClient) call(ctx context.Context, method, path string, query url.Val
 	request.Header.Set("Authorization", "Bearer "+a.token)
 	response, err := a.http.Do(request)
 	if err != nil {
-		return fmt.Errorf("no connector answers at %s (start one with `orgsync serve`, or give --url): %w", a.base, err)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("no connector answers at %s: %w; start one with `orgsync serve`, or give --url", a.base, cause(err))
 	}
 	defer func() { _ = response.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(response.Body, 64<<20))
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAPIAnswer))
 	if err != nil {
 		return fmt.Errorf("%s: read answer: %w", path, err)
+	}
+	if response.StatusCode == http.StatusUnauthorized {
+		return fmt.Errorf("%s does not take the admin token; give the right one with --token-file or %sADMIN_TOKEN", a.base, config.Prefix)
 	}
 	if response.StatusCode != http.StatusOK {
 		var problem struct{ Title, Detail string }
 		if json.Unmarshal(text, &problem) == nil && problem.Detail != "" {
 			return errors.New(problem.Title + ": " + problem.Detail)
 		}
-		return fmt.Errorf("%s: HTTP %d", path, response.StatusCode)
+		return fmt.Errorf("%s%s: HTTP %d; is this an orgsync?", a.base, path, response.StatusCode)
 	}
 	if into == nil {
 		return nil
 	}
 	if err := json.Unmarshal(text, into); err != nil {
-		return fmt.Errorf("%s: %w; is this an orgsync?", path, err)
+		return fmt.Errorf("%s%s: %w; is this an orgsync?", a.base, path, err)
 	}
 	return nil
 }

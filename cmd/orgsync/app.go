@@ -9,10 +9,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"time"
 
-	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
@@ -29,7 +27,6 @@ import (
 	"github.com/openkoo/connector/secrets"
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/storage/embedded"
-	"github.com/openkoo/connector/target/scim"
 	usersync "github.com/openkoo/connector/userSync"
 )
 
@@ -65,7 +62,7 @@ func newApp(ctx context.Context, c *config.Config, logger *slog.Logger) (*app, e
 }
 
 func openKeyring(c *config.Config) (secrets.Keyring, error) {
-	key, err := base64.StdEncoding.DecodeString(c.EncryptionKey)
+	key, err := base64.StdEncoding.DecodeString(c.EncryptionKey.Reveal())
 	if err != nil {
 		return secrets.Keyring{}, fmt.Errorf("encryptionKey: %w", err)
 	}
@@ -102,7 +99,7 @@ func (a *app) wire(keyring secrets.Keyring) error {
 		return err
 	}
 	api, err := admin.New(admin.Options{
-		Token: a.config.AdminToken, Reader: a.store, Replayer: a.store, Health: a.store, Decider: a.intake, Deliverer: a.fanout,
+		Token: a.config.AdminToken.Reveal(), Reader: a.store, Replayer: a.store, Health: a.store, Decider: a.intake, Deliverer: a.fanout,
 		Instances: a.store, Completer: a.instances,
 		Matches:  matches(targets),
 		Gatherer: registry, Logger: a.logger,
@@ -110,15 +107,12 @@ func (a *app) wire(keyring secrets.Keyring) error {
 	if err != nil {
 		return err
 	}
-	gin.SetMode(gin.ReleaseMode)
-	router := gin.New()
-	router.HandleMethodNotAllowed = true
-	if err := a.registerMarketplace(router, registry); err != nil {
+	handler, err := a.routes(api, registry)
+	if err != nil {
 		return err
 	}
-	api.Register(router)
 	a.http = &http.Server{
-		Handler: router, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelWarn),
 	}
 	return nil
@@ -135,47 +129,13 @@ func matches(targets []fanout.Target) func(string, directory.Scope) bool {
 	}
 }
 
-func buildTargets(configured []config.Target) ([]fanout.Target, error) {
-	var targets []fanout.Target
-	var errs []error
-	for _, t := range configured {
-		connector, err := scim.New(scim.Config{
-			URL: t.URL, BearerToken: t.Auth.Token, UserName: t.Auth.UserName, Password: t.Auth.Password,
-			Parents: scim.Parents(t.Parents), Timeout: t.Timeout, CAFile: t.CAFile, MembersPerChange: t.MembersPerChange,
-		})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("target %q: %w", t.Name, err))
-			continue
-		}
-		targets = append(targets, fanout.Target{
-			Name: t.Name, Type: t.Type, Connector: connector, Match: matchOf(t),
-			OnRevoke: fanout.Policy(t.OnRevoke), OnDelete: fanout.Policy(t.OnDelete),
-			UserNames: fanout.Naming(t.UserNames), Concurrency: t.Concurrency,
-		})
-	}
-	return targets, errors.Join(errs...)
-}
-
-// matchOf says which scopes a target wants: production data, or debugging data
-// where it asks for it, of the tenants it names.
-func matchOf(t config.Target) storage.Match {
-	wanted := directory.Prod
-	if t.TestData {
-		wanted = directory.Test
-	}
-	all := len(t.Tenants) == 0 || slices.Contains(t.Tenants, "*")
-	return func(scope directory.Scope) bool {
-		return scope.Dataset == wanted && (all || slices.Contains(t.Tenants, scope.TenantID))
-	}
-}
-
 // run finishes what a crash interrupted, then serves on the listener until ctx
 // ends. It closes the store.
 func (a *app) run(ctx context.Context, listener net.Listener) (err error) {
 	defer func() { err = errors.Join(err, a.store.Close()) }()
 	finished, err := a.intake.Recover(ctx)
 	if err != nil {
-		a.logger.Error("some interrupted pushes could not be finished; they stay in the journal", "error", err)
+		a.logger.Error("some interrupted pushes could not be finished", "error", err)
 	}
 	if finished > 0 {
 		a.logger.Info("interrupted pushes are finished", "count", finished)

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/list"
@@ -26,6 +27,9 @@ import (
 )
 
 const demoTarget = "demo-scim"
+
+// scimTokenFile is where the demo keeps the SCIM server's token.
+const scimTokenFile = "scim-token"
 
 func demoCommand() *cobra.Command {
 	var once bool
@@ -69,38 +73,44 @@ func runDemo(ctx context.Context, out io.Writer, once bool) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	d := &demo{out: out, dir: dir, scope: directory.Scope{Dataset: directory.Prod, InstanceID: "inst-demo", TenantID: "yunqi"}, clock: time.Now().Add(-time.Minute)}
 
+	fmt.Fprintln(out, "Starting a SCIM server and the connector, with keys of their own …")
+	defer fmt.Fprintln(out, "\nBye.")
+	person := ctx // ends when somebody stops the demo
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
-	if err := d.start(ctx, group); err != nil {
+	err = d.start(ctx, group)
+	if err == nil {
+		group.Go(func() error {
+			if err := d.play(ctx); err != nil {
+				return fmt.Errorf("demo: %w", err)
+			}
+			if once {
+				cancel()
+			}
+			return nil
+		})
+	} else {
 		cancel()
-		return errors.Join(err, group.Wait())
 	}
-	group.Go(func() error {
-		if err := d.play(ctx); err != nil {
-			return fmt.Errorf("demo: %w", err)
-		}
-		if once {
-			cancel()
-		}
+	err = errors.Join(err, group.Wait())
+	if person.Err() != nil || errors.Is(err, context.Canceled) {
 		return nil
-	})
-	err = group.Wait()
-	if errors.Is(err, context.Canceled) {
-		err = nil
 	}
-	fmt.Fprintln(out, "\nBye.")
 	return err
 }
 
 // start brings a SCIM server and the connector up.
 func (d *demo) start(ctx context.Context, group *errgroup.Group) error {
 	token := secrets.NewToken()
-	var err error
+	err := os.WriteFile(filepath.Join(d.dir, scimTokenFile), []byte(token+"\n"), 0o600)
+	if err != nil {
+		return fmt.Errorf("write token: %w", err)
+	}
 	if d.scim, err = scimserver.New(scimserver.Options{Token: token}); err != nil {
 		return fmt.Errorf("SCIM server: %w", err)
 	}
-	scimListener, err := listenAt("127.0.0.1:8643")
+	scimListener, err := d.listenAt("127.0.0.1:8643")
 	if err != nil {
 		return err
 	}
@@ -114,15 +124,15 @@ func (d *demo) start(ctx context.Context, group *errgroup.Group) error {
 	})
 	group.Go(func() error { <-ctx.Done(); return server.Close() })
 
-	d.config, err = config.Load("", func(string) (string, bool) { return "", false }, map[string]any{"dataDir": d.dir})
+	d.config, err = config.Load("", nil, map[string]any{"dataDir": d.dir})
 	if err != nil {
 		return err
 	}
-	d.config.Targets = []config.Target{{Name: demoTarget, Type: "scim", URL: d.scimAt, Auth: config.Auth{Type: "bearer", Token: token}}}
+	d.config.Targets = []config.Target{{Name: demoTarget, Type: "scim", URL: d.scimAt, Auth: config.Auth{Type: "bearer", Token: config.Secret(token)}}}
 	if _, err := d.config.EnsureKeys(); err != nil {
 		return err
 	}
-	listener, err := listenAt("127.0.0.1:8080")
+	listener, err := d.listenAt("127.0.0.1:8080")
 	if err != nil {
 		return err
 	}
@@ -133,20 +143,21 @@ func (d *demo) start(ctx context.Context, group *errgroup.Group) error {
 	}
 	group.Go(func() error { return a.run(ctx, listener) })
 	d.base = "http://" + listener.Addr().String()
-	d.api = &apiClient{base: d.base, token: d.config.AdminToken, http: http.DefaultClient}
-	d.push, err = client.New(d.base+d.config.BasePath, d.config.KitAccessKeys[0], client.Options{})
+	d.api = &apiClient{base: d.base, token: d.config.AdminToken.Reveal(), http: http.DefaultClient}
+	d.push, err = client.New(d.base+d.config.BasePath, d.config.KitKeys()[0], client.Options{})
 	return err
 }
 
 // listenAt listens at an address, or at any free port if it is taken.
-func listenAt(address string) (net.Listener, error) {
-	if listener, err := net.Listen("tcp", address); err == nil {
+func (d *demo) listenAt(address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if err == nil {
 		return listener, nil
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	if listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
+	fmt.Fprintf(d.out, "%s is taken; using %s.\n", address, listener.Addr())
 	return listener, nil
 }
 
@@ -281,11 +292,21 @@ Still running, until Ctrl-C:
   SCIM server         %[3]s
 Look further, from another terminal:
   curl -s -H "Authorization: Bearer $(cat %[4]s)" '%[1]s/api/v1/sync-status'
-  curl -s -H "Authorization: Bearer $(cat %[4]s)" '%[1]s/api/v1/pushes?result=held'
   curl -s -H "Authorization: Bearer $(cat %[4]s)" '%[1]s/api/v1/changes?after=0&limit=5'
-  go run ./cmd/orgsync holds reject %[5]s --url %[1]s --token-file %[4]s
-`, d.base, d.config.BasePath, d.scimAt, token, status.HeldPush)
+  curl -s -H "Authorization: Bearer $(cat %[5]s)" '%[3]s/Groups?count=2'
+  %[6]s status --url %[1]s --token-file %[4]s
+  %[6]s holds reject %[7]s --url %[1]s --token-file %[4]s --reason "a wrong export"
+`, d.base, d.config.BasePath, d.scimAt, token, filepath.Join(d.dir, scimTokenFile), invocation(), status.HeldPush)
 	return nil
+}
+
+// invocation is how to call this program again: `go run` leaves none behind.
+func invocation() string {
+	path, err := os.Executable()
+	if err != nil || strings.Contains(path, "go-build") {
+		return "go run ./cmd/orgsync"
+	}
+	return path
 }
 
 // treeNode is a department as the API's tree has it.

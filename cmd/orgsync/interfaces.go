@@ -1,9 +1,12 @@
 package main
 
 import (
+	"net/http"
+
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/openkoo/connector/admin"
 	"github.com/openkoo/connector/coordination/local"
 	"github.com/openkoo/connector/instance"
 	"github.com/openkoo/connector/marketplace"
@@ -16,25 +19,53 @@ func (a *app) newInstances(keyring secrets.Keyring) (*instance.Service, error) {
 	c := &a.config.Instances
 	options := instance.Options{Logger: a.logger, Patience: c.Patience, Lease: max(c.WebhookTimeout, c.Patience) * 2}
 	if c.Provisioner == "webhook" {
-		webhook, err := instance.NewWebhook(instance.WebhookOptions{URL: c.WebhookURL, Secret: c.WebhookSecret, Timeout: c.WebhookTimeout})
+		webhook, err := instance.NewWebhook(instance.WebhookOptions{URL: c.WebhookURL.Reveal(), Secret: c.WebhookSecret.Reveal(), Timeout: c.WebhookTimeout})
 		if err != nil {
 			return nil, err
 		}
 		return instance.New(a.store, webhook, keyring.Box, options), nil
 	}
-	static, err := instance.NewStatic(instance.Templates{FrontEndURL: c.FrontEndURL, AdminURL: c.AdminURL, Memo: c.Memo, License: c.License})
+	static, err := instance.NewStatic(instance.Templates{FrontEndURL: c.FrontEndURL, AdminURL: c.AdminURL, Memo: c.Memo, License: c.License.Reveal()})
 	if err != nil {
 		return nil, err
 	}
 	return instance.New(a.store, static, keyring.Box, options), nil
 }
 
+// routes joins the marketplace's interfaces and the API; each answers what is
+// not found in its own words.
+func (a *app) routes(api *admin.API, registry prometheus.Registerer) (http.Handler, error) {
+	gin.SetMode(gin.ReleaseMode)
+	router := gin.New()
+	router.HandleMethodNotAllowed = true
+	router.RedirectTrailingSlash = false // the marketplace follows no redirect
+	router.RemoveExtraSlash = true       // the production address may be registered with a slash at its end
+	// No header of a caller decides who the audit says it was.
+	_ = router.SetTrustedProxies(nil)
+	door, err := a.registerMarketplace(router, registry)
+	if err != nil {
+		return nil, err
+	}
+	api.Register(router)
+	// The API's own paths are refused in its own words.
+	notFound := func(c *gin.Context) {
+		if admin.Owns(c.Request.URL.Path) {
+			admin.NotFound(c)
+			return
+		}
+		door.NotFound(c)
+	}
+	router.NoRoute(notFound)
+	router.NoMethod(notFound)
+	return router, nil
+}
+
 // registerMarketplace adds the interfaces of both generations that are
-// switched on.
-func (a *app) registerMarketplace(router *gin.Engine, registry prometheus.Registerer) error {
+// switched on, and returns the door of the newest.
+func (a *app) registerMarketplace(router *gin.Engine, registry prometheus.Registerer) (*marketplace.Door, error) {
 	c := a.config
 	options := marketplace.Options{
-		Keys: c.KitAccessKeys, BasePath: c.BasePath, Window: c.Window, MaxBody: c.MaxBody, Logger: a.logger, Registerer: registry,
+		Keys: c.KitKeys(), BasePath: c.BasePath, Window: c.Window, MaxBody: c.MaxBody, Logger: a.logger, Registerer: registry,
 	}
 	var receiver marketplace.Receiver = a.intake
 	if c.Instances.RequireKnown {
@@ -43,27 +74,25 @@ func (a *app) registerMarketplace(router *gin.Engine, registry prometheus.Regist
 	nonces := local.NewNonces(0, nil)
 	door, err := marketplace.NewDoor(options, receiver, nonces)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	router.NoRoute(door.NotFound)
-	router.NoMethod(door.NotFound)
 	if c.Interfaces.KitV2 {
 		door.Register(router)
 	}
 	if c.Interfaces.KitV1 {
 		kit, err := marketplace.NewKitV1(options, c.Interfaces.V1Window, receiver)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		kit.Register(router)
 	}
 	if !c.Interfaces.BaseV1 && !c.Interfaces.BaseV2 {
-		return nil
+		return door, nil
 	}
 	options.Keys = c.BaseKeys()
 	base, err := marketplace.NewBase(options, c.Interfaces.V1Window, a.instances, nonces)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if c.Interfaces.BaseV2 {
 		base.RegisterV2(router)
@@ -71,5 +100,5 @@ func (a *app) registerMarketplace(router *gin.Engine, registry prometheus.Regist
 	if c.Interfaces.BaseV1 {
 		base.RegisterV1(router)
 	}
-	return nil
+	return door, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -29,35 +30,46 @@ the form the seller console takes. --show also prints the access key.`,
 			if err != nil {
 				return err
 			}
+			configured := len(c.KitAccessKeys) > 0
 			made, err := c.EnsureKeys()
 			if err != nil {
 				return err
 			}
-			text, err := os.ReadFile(c.AppPrivateKeyFile)
-			if err != nil {
-				return fmt.Errorf("appPrivateKeyFile: %w", err)
-			}
-			key, err := secrets.ParsePrivateKey(text)
-			if err != nil {
-				return err
-			}
-			spki, _, err := key.PublicKey()
-			if err != nil {
-				return err
-			}
-			w := cmd.OutOrStdout()
-			for _, path := range made {
-				fmt.Fprintln(w, "made", path)
-			}
-			fmt.Fprintf(w, "\nAccess key (访问秘钥): the console and this connector must share it.\n  file: %s\n", filepath.Join(c.DataDir, config.AccessKeyFile))
-			if show {
-				fmt.Fprintf(w, "  value: %s\n", c.KitAccessKeys[0])
-			}
-			fmt.Fprintf(w, "\nPublic key (RSA-3072, Base64 of SPKI): paste it as the application's public key.\n%s\n", spki)
-			fmt.Fprintf(w, "\nPrivate key, encryption key and admin token stay here, in %s. Back them up.\n", c.DataDir)
-			return nil
+			return showKeys(cmd.OutOrStdout(), c, made, configured, show)
 		},
 	}
 	cmd.Flags().BoolVar(&show, "show", false, "print the access key too")
 	return cmd
+}
+
+func showKeys(w io.Writer, c *config.Config, made []string, configured, show bool) error {
+	text, err := os.ReadFile(c.AppPrivateKeyFile)
+	if err != nil {
+		return fmt.Errorf("appPrivateKeyFile: %w", err)
+	}
+	key, err := secrets.ParsePrivateKey(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.AppPrivateKeyFile, err)
+	}
+	spki, _, err := key.PublicKey()
+	if err != nil {
+		return err
+	}
+	for _, path := range made {
+		fmt.Fprintln(w, "made", path)
+	}
+	if len(made) > 0 {
+		fmt.Fprintln(w)
+	}
+	where := "file: " + filepath.Join(c.DataDir, config.AccessKeyFile)
+	if configured {
+		where = "from the configuration (kitAccessKeys)"
+	}
+	fmt.Fprintf(w, "Access key (访问秘钥): the seller console and this connector must share it.\n  %s\n", where)
+	if show {
+		fmt.Fprintf(w, "  value: %s\n", c.KitKeys()[0])
+	}
+	fmt.Fprintf(w, "\nPublic key (RSA, Base64 of SPKI): paste it as the application's public key.\n%s\n", spki)
+	fmt.Fprintf(w, "\nPrivate key: %s\nEncryption key and admin token: in %s, unless configured. Back all of them up.\n", c.AppPrivateKeyFile, c.DataDir)
+	return nil
 }

@@ -1,7 +1,11 @@
 package main
 
 import (
-	"os"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -11,11 +15,12 @@ import (
 // settings are the flags that all commands share.
 type settings struct {
 	config, listen, dataDir string
+	environ                 []string // as os.Environ gives it
 }
 
-func rootCommand() *cobra.Command {
-	s := &settings{}
-	root := &cobra.Command{
+func rootCommand(environ []string) *cobra.Command {
+	s := &settings{environ: environ}
+	root := group(&cobra.Command{
 		Use:   "orgsync",
 		Short: "Keep identity providers in step with an enterprise's directory on Huawei Cloud KooGallery",
 		Long: `orgsync is the production address of a seller on Huawei Cloud KooGallery (华为云商店).
@@ -24,14 +29,37 @@ target (SCIM) to it, and answers "is it synced?".
 
 New here?   orgsync demo     an enterprise is bound, edited and followed; nothing to set up
 Next:       orgsync serve    the real thing, with generated keys in ./data`,
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-	}
-	root.PersistentFlags().StringVar(&s.config, "config", os.Getenv(config.Prefix+"CONFIG"), "YAML file with the configuration")
+	})
+	root.SetVersionTemplate("orgsync {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see `%s --help`", err, cmd.CommandPath())
+	})
+	root.PersistentFlags().StringVar(&s.config, "config", "", "YAML file with the configuration (default ORGSYNC_CONFIG)")
 	root.PersistentFlags().StringVar(&s.dataDir, "data-dir", "", "directory of store and keys (default ./data)")
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run it:"}, &cobra.Group{ID: "operate", Title: "Look after it:"})
 	root.AddCommand(serveCommand(s), demoCommand(), pushCommand(s), statusCommand(s), keysCommand(s), holdsCommand(s))
 	return root
+}
+
+// group makes a command that has commands of its own: by itself it shows its
+// help, and a command it does not have is an error that names the nearest.
+func group(cmd *cobra.Command) *cobra.Command {
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		hint := ""
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = "; did you mean " + strings.Join(near, " or ") + "?"
+		}
+		return fmt.Errorf("%s has no command %q%s; see `%s --help`", cmd.CommandPath(), args[0], hint, cmd.CommandPath())
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	return cmd
 }
 
 // load reads the configuration with the flags on top.
@@ -43,9 +71,49 @@ func (s *settings) load() (*config.Config, error) {
 	if s.dataDir != "" {
 		flags["dataDir"] = s.dataDir
 	}
-	c, err := config.Load(s.config, os.LookupEnv, flags)
-	if err != nil {
-		return nil, err
+	path := s.config
+	if path == "" {
+		path = s.lookup(config.Prefix + "CONFIG")
 	}
-	return c, c.Validate()
+	c, err := config.Load(path, s.environ, flags)
+	if c != nil {
+		err = errors.Join(err, checkTargets(c.Targets))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the configuration has faults:\n%w\nSettings and their values: docs/configuration.md", err)
+	}
+	return c, nil
+}
+
+func (s *settings) lookup(name string) string {
+	for _, entry := range s.environ {
+		if value, ok := strings.CutPrefix(entry, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+// localAddress is where a connector that listens there is reached from here.
+func localAddress(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "http://" + listen
+	}
+	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// cause is an error of the operating system without what the message around it
+// says already.
+func cause(err error) error {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return path.Err
+	}
+	if operation, ok := errors.AsType[*net.OpError](err); ok {
+		return operation.Err
+	}
+	return err
 }

@@ -28,20 +28,25 @@ lists them.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := s.load()
 			if err != nil {
-				return fmt.Errorf("the configuration has faults:\n%w", err)
+				return err
 			}
+			// Before any key is made: what was made must be told once, by the
+			// process that then runs.
+			listener, err := net.Listen("tcp", c.Listen)
+			if err != nil {
+				return fmt.Errorf("listen on %s: %w; choose another address with --listen or ORGSYNC_LISTEN", c.Listen, cause(err))
+			}
+			defer func() { _ = listener.Close() }()
 			made, err := c.EnsureKeys()
 			if err != nil {
 				return err
 			}
 			logger := newLogger(cmd.ErrOrStderr(), c.Log)
-			listener, err := net.Listen("tcp", c.Listen)
-			if err != nil {
-				return fmt.Errorf("listen on %s: %w; choose another address with --listen or ORGSYNC_LISTEN", c.Listen, err)
-			}
 			a, err := newApp(cmd.Context(), c, logger)
+			if cmd.Context().Err() != nil && err != nil {
+				return nil // stopped while starting
+			}
 			if err != nil {
-				_ = listener.Close()
 				return err
 			}
 			greet(cmd.OutOrStdout(), c, listener.Addr(), made)
@@ -60,27 +65,15 @@ func greet(w io.Writer, c *config.Config, addr net.Addr, made []string) {
 		}
 		fmt.Fprintln(w, "`orgsync keys` shows what to paste into the seller console.")
 	}
-	base := "http://" + reachable(addr)
+	base := localAddress(addr.String())
 	fmt.Fprintf(w, "Production address  %s%s   (behind HTTPS on port 443 for the marketplace)\n", base, c.BasePath)
 	fmt.Fprintf(w, "API                 %s/api/v1\n", base)
 	if len(c.Targets) == 0 {
 		fmt.Fprintln(w, "No targets are configured: the directory is kept and served, and goes nowhere else.")
 	}
 	for _, t := range c.Targets {
-		fmt.Fprintf(w, "Target              %s (%s) %s\n", t.Name, t.Type, t.URL)
+		fmt.Fprintf(w, "Target              %s (%s) %s\n", t.Name, t.Type, whereabouts(&t))
 	}
-}
-
-// reachable is an address one can open: every interface becomes localhost.
-func reachable(addr net.Addr) string {
-	host, port, err := net.SplitHostPort(addr.String())
-	if err != nil {
-		return addr.String()
-	}
-	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
-		host = "localhost"
-	}
-	return net.JoinHostPort(host, port)
 }
 
 func newLogger(w io.Writer, c config.Log) *slog.Logger {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"time"
 
@@ -23,7 +24,7 @@ func statusCommand(s *settings) *cobra.Command {
 		Short:   "Is it synced? Per tenant and target",
 		Long: `Show for each tenant whether every target has what the store has.
 The exit code is 0 when all is synced, 2 while it is syncing or held,
-3 when it is degraded, 1 when it cannot be told.`,
+3 when it is degraded, 1 when it cannot be told or nothing was pushed.`,
 		Example: `  orgsync status
   orgsync status --tenant 68cbc86abc20 --instance inst-1 --watch`,
 		Args: cobra.NoArgs,
@@ -36,11 +37,14 @@ The exit code is 0 when all is synced, 2 while it is syncing or held,
 			if tenant != "" {
 				query.Set("tenantId", tenant)
 			}
-			if cmd.Flags().Changed("instance") || tenant != "" {
+			if cmd.Flags().Changed("instance") {
 				query.Set("instanceId", instance)
 			}
 			for {
 				state, err := showStatus(cmd.Context(), cmd.OutOrStdout(), client, query)
+				if cmd.Context().Err() != nil {
+					return nil
+				}
 				if err != nil {
 					return err
 				}
@@ -57,7 +61,7 @@ The exit code is 0 when all is synced, 2 while it is syncing or held,
 	}
 	api.add(cmd)
 	cmd.Flags().StringVar(&tenant, "tenant", "", "one tenant only")
-	cmd.Flags().StringVar(&instance, "instance", "", "the tenant's instance")
+	cmd.Flags().StringVar(&instance, "instance", "", "the tenant's instance, where it has several")
 	cmd.Flags().StringVar(&dataset, "dataset", "prod", "prod or test")
 	cmd.Flags().BoolVar(&watch, "watch", false, "show it again every two seconds")
 	return cmd
@@ -77,22 +81,44 @@ func exitFor(state admin.SyncState) error {
 }
 
 func showStatus(ctx context.Context, w io.Writer, client *apiClient, query url.Values) (admin.SyncState, error) {
-	var answer struct {
-		admin.SyncStatus
-		State   admin.SyncState    `json:"state"`
-		Tenants []admin.SyncStatus `json:"tenants"`
-	}
-	if err := client.call(ctx, "GET", "/sync-status", query, nil, &answer); err != nil {
+	state, all, err := readStatus(ctx, client, query)
+	if err != nil {
 		return "", err
 	}
-	all := answer.Tenants
-	if query.Get("tenantId") != "" {
-		answer.SyncStatus.State = answer.State
-		all = []admin.SyncStatus{answer.SyncStatus}
+	if len(all) == 0 {
+		fmt.Fprintln(w, "Nothing has been pushed yet.")
+		return state, nil
 	}
-	fmt.Fprintf(w, "State: %s\n", answer.State)
+	fmt.Fprintf(w, "State: %s\n", state)
 	writeStatus(w, all)
-	return answer.State, nil
+	return state, nil
+}
+
+// readStatus reads one tenant, or all of them page by page, and the gravest
+// state among them.
+func readStatus(ctx context.Context, client *apiClient, query url.Values) (admin.SyncState, []admin.SyncStatus, error) {
+	if query.Get("tenantId") != "" {
+		var one admin.SyncStatus
+		err := client.call(ctx, "GET", "/sync-status", query, nil, &one)
+		return one.State, []admin.SyncStatus{one}, err
+	}
+	query = maps.Clone(query)
+	query.Set("limit", "100")
+	var all []admin.SyncStatus
+	var gravest admin.SyncState
+	for {
+		var page admin.SyncSummary
+		if err := client.call(ctx, "GET", "/sync-status", query, nil, &page); err != nil {
+			return "", nil, err
+		}
+		if all = append(all, page.Tenants...); gravest == "" || page.State.Worse(gravest) {
+			gravest = page.State
+		}
+		if page.Cursor == "" {
+			return gravest, all, nil
+		}
+		query.Set("cursor", page.Cursor)
+	}
 }
 
 func writeStatus(w io.Writer, all []admin.SyncStatus) {
@@ -103,7 +129,7 @@ func writeStatus(w io.Writer, all []admin.SyncStatus) {
 	for _, s := range all {
 		state := string(s.State)
 		if s.HeldDeletions > 0 {
-			state += fmt.Sprintf(" (%d deletions)", s.HeldDeletions)
+			state += fmt.Sprintf(" (%d deletions wait)", s.HeldDeletions)
 		}
 		row := table.Row{s.TenantID, s.InstanceID, state, s.Departments, s.Users}
 		if len(s.Targets) == 0 {
@@ -118,9 +144,12 @@ func writeStatus(w io.Writer, all []admin.SyncStatus) {
 	}
 	t.Render()
 	for _, s := range all {
+		if s.HeldPush != "" {
+			fmt.Fprintf(w, "%s: decide with `orgsync holds approve %s` or `reject`\n", s.TenantID, s.HeldPush)
+		}
 		for _, target := range s.Targets {
 			if target.LastError != "" {
-				fmt.Fprintf(w, "%s: %s\n", target.Name, target.LastError)
+				fmt.Fprintf(w, "%s at %s: %s\n", s.TenantID, target.Name, target.LastError)
 			}
 		}
 	}

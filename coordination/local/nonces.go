@@ -2,6 +2,7 @@
 package local
 
 import (
+	"container/heap"
 	"context"
 	"sync"
 	"time"
@@ -21,9 +22,8 @@ type Nonces struct {
 
 	mu      sync.Mutex
 	entries map[string]*entry
-	// queue holds the remembered entries in order of expiry, from head on.
-	queue []*entry
-	head  int
+	// kept holds the remembered entries, the next to expire first.
+	kept byExpiry
 }
 
 type entry struct {
@@ -95,7 +95,7 @@ func (n *Nonces) first(e *entry, ttl time.Duration, serve func() (coordination.A
 		defer n.mu.Unlock()
 		if keep {
 			e.answer, e.kept, e.expires = answer, true, n.now().Add(ttl)
-			n.queue = append(n.queue, e)
+			heap.Push(&n.kept, e)
 		} else {
 			delete(n.entries, e.nonce)
 		}
@@ -105,17 +105,27 @@ func (n *Nonces) first(e *entry, ttl time.Duration, serve func() (coordination.A
 	return answer, nil
 }
 
-// expire forgets what is past its time. All entries live equally long, so the
-// queue is in order of expiry and each is looked at once.
+// expire forgets what is past its time.
 func (n *Nonces) expire() {
 	now := n.now()
-	for n.head < len(n.queue) && n.queue[n.head].expires.Before(now) {
-		delete(n.entries, n.queue[n.head].nonce)
-		n.queue[n.head] = nil
-		n.head++
+	for len(n.kept) > 0 && !now.Before(n.kept[0].expires) {
+		delete(n.entries, heap.Pop(&n.kept).(*entry).nonce) //nolint:forcetypeassert // nothing else is pushed
 	}
-	if n.head > 64 && n.head*2 > len(n.queue) {
-		n.queue = append(n.queue[:0], n.queue[n.head:]...)
-		n.head = 0
-	}
+}
+
+// byExpiry is a heap.Interface.
+type byExpiry []*entry
+
+func (h byExpiry) Len() int           { return len(h) }
+func (h byExpiry) Less(i, j int) bool { return h[i].expires.Before(h[j].expires) }
+func (h byExpiry) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+
+func (h *byExpiry) Push(e any) { *h = append(*h, e.(*entry)) } //nolint:forcetypeassert // nothing else is pushed
+
+func (h *byExpiry) Pop() any {
+	last := len(*h) - 1
+	e := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return e
 }

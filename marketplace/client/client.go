@@ -50,11 +50,15 @@ func (a Answer) OK() bool { return a.Code == "000000" }
 // New makes a client of a production address, e.g. https://isv.example.com/saasproduce.
 func New(base, key string, options Options) (*Client, error) {
 	u, err := url.Parse(base)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("production address: %w", err)
-	}
-	if u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+	case u.User != nil:
+		return nil, errors.New("production address: want no user and password in it; the signature is the only authentication")
+	case u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
 		return nil, fmt.Errorf("production address %q: want http:// or https:// and a host", base)
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("production address %q: want no query and no fragment", base)
 	}
 	if key == "" {
 		return nil, errors.New("access key: empty")

@@ -102,7 +102,7 @@ func (s *Store) Deliveries(ctx context.Context, f storage.DeliveryFilter, page s
 	var from deliveryPlace
 	var after slotPlace
 	if page.Cursor != "" {
-		parts, err := decodeCursor(page.Cursor, 4)
+		parts, err := storage.DecodeCursor(page.Cursor, 4)
 		if err != nil {
 			return nil, "", err
 		}
@@ -113,7 +113,7 @@ func (s *Store) Deliveries(ctx context.Context, f storage.DeliveryFilter, page s
 		}
 		from, after = deliveryPlace{target: parts[0], id: id}, slotPlace{storage.SlotKind(kind), parts[3]}
 	}
-	limit := pageLimit(page.Limit)
+	limit := page.Size()
 	places, err := s.deliveryPlaces(ctx, f)
 	if err != nil {
 		return nil, "", err
@@ -142,7 +142,7 @@ func (s *Store) Deliveries(ctx context.Context, f storage.DeliveryFilter, page s
 			lastID = place.id
 		}
 		last := slots[limit-1]
-		return slots[:limit], encodeCursor(last.Target, strconv.FormatInt(lastID, 10), strconv.Itoa(int(last.Kind)), last.Key), nil
+		return slots[:limit], storage.EncodeCursor(last.Target, strconv.FormatInt(lastID, 10), strconv.Itoa(int(last.Kind)), last.Key), nil
 	}
 	return slots, "", nil
 }
@@ -163,6 +163,11 @@ func (s *Store) Counts(ctx context.Context, targetName string, scope *directory.
 		where, args = where+" AND scope = ?", append(args, id)
 		feed, feedArgs = feed+" AND scope = ?", append(feedArgs, id)
 	}
+	// The feed first: a change that becomes a slot in between is then counted
+	// twice, never not at all, so that nothing looks synced that is not.
+	if err := s.read.QueryRowContext(ctx, "SELECT COUNT(*) FROM entities WHERE "+feed, feedArgs...).Scan(&counts.Unrelayed); err != nil {
+		return counts, fmt.Errorf("count unrelayed changes of %s: %w", targetName, err)
+	}
 	rows, err := s.read.QueryContext(ctx, "SELECT state, SUM(n) FROM slot_counts WHERE "+where+" GROUP BY state", args...)
 	if err != nil {
 		return counts, fmt.Errorf("count slots of %s: %w", targetName, err)
@@ -180,9 +185,6 @@ func (s *Store) Counts(ctx context.Context, targetName string, scope *directory.
 	}
 	if err := rows.Err(); err != nil {
 		return counts, fmt.Errorf("count slots of %s: %w", targetName, err)
-	}
-	if err := s.read.QueryRowContext(ctx, "SELECT COUNT(*) FROM entities WHERE "+feed, feedArgs...).Scan(&counts.Unrelayed); err != nil {
-		return counts, fmt.Errorf("count unrelayed changes of %s: %w", targetName, err)
 	}
 	return counts, s.troubles(ctx, where, args, &counts)
 }

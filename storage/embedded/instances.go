@@ -103,24 +103,24 @@ func (s *Store) Instances(ctx context.Context, f storage.InstanceFilter, page st
 		where, args = where+" AND dataset = ?", append(args, string(f.Dataset))
 	}
 	if page.Cursor != "" {
-		parts, err := decodeCursor(page.Cursor, 2)
+		parts, err := storage.DecodeCursor(page.Cursor, 2)
 		if err != nil {
 			return nil, "", err
 		}
 		where, args = where+" AND (dataset, id) > (?, ?)", append(args, anys(parts)...)
 	}
-	limit := pageLimit(page.Limit)
+	limit := page.Size()
 	found, err := s.queryInstances(ctx, where+" ORDER BY dataset, id LIMIT ?", append(args, limit+1)...)
 	if err != nil || len(found) <= limit {
 		return found, "", err
 	}
 	last := found[limit-1]
-	return found[:limit], encodeCursor(string(last.Dataset), last.ID), nil
+	return found[:limit], storage.EncodeCursor(string(last.Dataset), last.ID), nil
 }
 
 // DueInstances implements storage.Instances.
 func (s *Store) DueInstances(ctx context.Context, now time.Time, limit int) (due []directory.Instance, next time.Time, err error) {
-	due, err = s.queryInstances(ctx, "due_at > 0 AND due_at <= ? ORDER BY due_at LIMIT ?", millis(now), pageLimit(limit))
+	due, err = s.queryInstances(ctx, "due_at > 0 AND due_at <= ? ORDER BY due_at LIMIT ?", millis(now), limit)
 	if err != nil {
 		return nil, time.Time{}, err
 	}

@@ -7,54 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"sync"
-
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
+	"github.com/openkoo/connector/storage/blob"
 )
 
 var errNoRows = sql.ErrNoRows
 
-var (
-	encoder = sync.OnceValue(func() *zstd.Encoder {
-		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20))
-		if err != nil {
-			panic("zstd: " + err.Error()) // constant options
-		}
-		return e
-	})
-	decoder = sync.OnceValue(func() *zstd.Decoder {
-		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
-		if err != nil {
-			panic("zstd: " + err.Error()) // constant options
-		}
-		return d
-	})
-)
-
-func pack(plain []byte) []byte {
-	if len(plain) == 0 {
-		return nil
-	}
-	return encoder().EncodeAll(plain, make([]byte, 0, len(plain)/4+64))
-}
-
-func unpack(packed []byte) ([]byte, error) {
-	if len(packed) == 0 {
-		return nil, nil
-	}
-	plain, err := decoder().DecodeAll(packed, nil)
-	if err != nil {
-		return nil, fmt.Errorf("stored blob: %w", err)
-	}
-	return plain, nil
-}
-
 // Accept implements storage.Intake.
 func (s *Store) Accept(ctx context.Context, record storage.Record, raw []byte) error {
-	packed := pack(raw)
+	packed := blob.Pack(raw)
 	return s.writer.do(ctx, func(ctx context.Context, t *tx) error {
 		id, err := s.scopeID(ctx, t, record.Scope)
 		if err != nil {
@@ -114,14 +77,14 @@ func packDecisions(decisions []directory.Decision) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode decisions: %w", err)
 	}
-	return pack(text), nil
+	return blob.Pack(text), nil
 }
 
 // ApplyAtOnce implements storage.Intake.
 func (s *Store) ApplyAtOnce(ctx context.Context, record storage.Record, raw []byte, plan storage.PlanFunc) (*directory.Plan, error) {
 	release := s.turns.share(record.Scope)
 	defer release()
-	packed := pack(raw)
+	packed := blob.Pack(raw)
 	var planned *directory.Plan
 	var id int64
 	err := s.writer.do(ctx, func(ctx context.Context, t *tx) (err error) {
@@ -233,7 +196,7 @@ func (s *Store) Unfinished(ctx context.Context) iter.Seq2[storage.UnfinishedPush
 			}
 			var raw []byte
 			if err == nil {
-				raw, err = unpack(packed)
+				raw, err = blob.Unpack(packed)
 			}
 			if err != nil {
 				err = fmt.Errorf("read unfinished push: %w", err)

@@ -2,43 +2,13 @@ package embedded
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
+	"github.com/openkoo/connector/storage/blob"
 )
-
-const maxPage = 1000
-
-func pageLimit(limit int) int {
-	if limit <= 0 || limit > maxPage {
-		return maxPage
-	}
-	return limit
-}
-
-// A cursor names the last entry of a page: its parts, joined and encoded.
-func encodeCursor(parts ...string) string {
-	text, err := json.Marshal(parts)
-	if err != nil {
-		panic("cursor: " + err.Error()) // strings always marshal
-	}
-	return base64.RawURLEncoding.EncodeToString(text)
-}
-
-func decodeCursor(cursor string, n int) ([]string, error) {
-	text, err := base64.RawURLEncoding.DecodeString(cursor)
-	if err != nil {
-		return nil, storage.ErrBadCursor
-	}
-	var parts []string
-	if err := json.Unmarshal(text, &parts); err != nil || len(parts) != n {
-		return nil, storage.ErrBadCursor
-	}
-	return parts, nil
-}
 
 // entityScopes narrows scopes to those of a filter.
 func entityScopes(f storage.EntityFilter) (string, []any) {
@@ -48,10 +18,10 @@ func entityScopes(f storage.EntityFilter) (string, []any) {
 // States implements storage.Reader. Scopes go by tenant and instance, the
 // order of their index.
 func (s *Store) States(ctx context.Context, f storage.EntityFilter, page storage.Page) ([]directory.State, string, error) {
-	limit := pageLimit(page.Limit)
+	limit := page.Size()
 	where, args := entityScopes(f)
 	if page.Cursor != "" {
-		parts, err := decodeCursor(page.Cursor, 2)
+		parts, err := storage.DecodeCursor(page.Cursor, 2)
 		if err != nil {
 			return nil, "", err
 		}
@@ -78,18 +48,18 @@ func (s *Store) States(ctx context.Context, f storage.EntityFilter, page storage
 		return states, "", nil
 	}
 	last := states[limit-1].Scope
-	return states[:limit], encodeCursor(last.TenantID, last.InstanceID), nil
+	return states[:limit], storage.EncodeCursor(last.TenantID, last.InstanceID), nil
 }
 
 // list reads a page of one kind of entity, by tenant, instance and key. A page
 // that goes on inside a scope reads the rest of that scope first.
 func list[T any](ctx context.Context, s *Store, kind directory.Kind, f storage.EntityFilter, page storage.Page, decode func(*row) (T, error)) ([]storage.Scoped[T], string, error) {
-	limit := pageLimit(page.Limit)
+	limit := page.Size()
 	if page.Cursor == "" {
 		found, err := listPart(ctx, s, kind, f, "", nil, limit+1, decode)
 		return cutPage(found, limit, err)
 	}
-	parts, err := decodeCursor(page.Cursor, 3)
+	parts, err := storage.DecodeCursor(page.Cursor, 3)
 	if err != nil {
 		return nil, "", err
 	}
@@ -116,7 +86,7 @@ func cutPage[T any](found []entry[T], limit int, err error) ([]storage.Scoped[T]
 	if len(found) > limit {
 		found = found[:limit]
 		last := found[limit-1]
-		next = encodeCursor(last.Scope.TenantID, last.Scope.InstanceID, last.key)
+		next = storage.EncodeCursor(last.Scope.TenantID, last.Scope.InstanceID, last.key)
 	}
 	page := make([]storage.Scoped[T], len(found))
 	for i := range found {
@@ -193,7 +163,7 @@ func (s *Store) Applications(ctx context.Context, f storage.EntityFilter, page s
 
 // Changes implements storage.Reader.
 func (s *Store) Changes(ctx context.Context, after int64, limit int) ([]storage.Change, error) {
-	rows, err := s.read.QueryContext(ctx, "SELECT e.scope, "+entityColumns+" FROM entities e WHERE seq > ? ORDER BY seq LIMIT ?", after, pageLimit(limit))
+	rows, err := s.read.QueryContext(ctx, "SELECT e.scope, "+entityColumns+" FROM entities e WHERE seq > ? ORDER BY seq LIMIT ?", after, storage.Page{Limit: limit}.Size())
 	if err != nil {
 		return nil, fmt.Errorf("read change feed: %w", err)
 	}
@@ -256,13 +226,13 @@ func (s *Store) Pushes(ctx context.Context, f storage.PushFilter, page storage.P
 		where, args = where+" AND j.result = ?", append(args, string(f.Result))
 	}
 	if page.Cursor != "" {
-		parts, err := decodeCursor(page.Cursor, 1)
+		parts, err := storage.DecodeCursor(page.Cursor, 1)
 		if err != nil {
 			return nil, "", err
 		}
 		where, args = where+" AND j.id < ?", append(args, parts[0])
 	}
-	limit := pageLimit(page.Limit)
+	limit := page.Size()
 	from := "journal j JOIN scopes s ON s.id = j.scope"
 	if f.TenantID != "" {
 		// By its own pushes, not by everybody's.
@@ -285,7 +255,7 @@ func (s *Store) Pushes(ctx context.Context, f storage.PushFilter, page storage.P
 		return nil, "", fmt.Errorf("list pushes: %w", err)
 	}
 	if len(records) > limit {
-		return records[:limit], encodeCursor(records[limit-1].ID), nil
+		return records[:limit], storage.EncodeCursor(records[limit-1].ID), nil
 	}
 	return records, "", nil
 }
@@ -297,7 +267,7 @@ func (s *Store) Push(ctx context.Context, id string) (storage.Record, []director
 	if err != nil {
 		return record, nil, err
 	}
-	text, err := unpack(packed)
+	text, err := blob.Unpack(packed)
 	if err != nil {
 		return record, nil, fmt.Errorf("push %s: %w", id, err)
 	}

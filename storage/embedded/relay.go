@@ -21,9 +21,14 @@ const onMark = " ON CONFLICT DO UPDATE SET desired = MAX(desired, excluded.desir
 // that changed. Only users already relayed have one; the others come by themselves.
 const markUsers = "UPDATE slots SET marks = marks + 1, attempts = 0, state = 1, error_class = '', last_error = ''," +
 	" dirty_since = CASE WHEN state <> 4 THEN dirty_since ELSE ? END, due_at = ?" +
-	" WHERE target = ? AND scope = ? AND kind = 2"
+	" WHERE target = ? AND scope = ?"
 
-const usersOf = " AND key IN (SELECT key FROM entities INDEXED BY entities_parent WHERE scope = ? AND kind = 3 AND parent = ? AND flags & 1 = 0)"
+// allUsers are those of a tenant; usersOf are those of a department, and the
+// memberships of those that are in no group: theirs may have come, or gone.
+const (
+	allUsers = " AND kind = 2"
+	usersOf  = " AND (kind = 2 OR kind = 4 AND hash = '') AND key IN (SELECT key FROM entities INDEXED BY entities_parent WHERE scope = ? AND kind = 3 AND parent = ? AND flags & 1 = 0)"
+)
 
 // Relay implements storage.Fanout.
 func (s *Store) Relay(ctx context.Context, targetName string, options storage.RelayOptions, limit int) (int, []directory.Scope, error) {
@@ -121,7 +126,7 @@ func relayOne(ctx context.Context, t *tx, targetName string, options storage.Rel
 	case directory.KindUser:
 		kinds = append(kinds, storage.SlotUser, storage.SlotMembership)
 	case directory.KindTenant:
-		_, err := t.exec(ctx, markUsers, now, now, targetName, c.scope)
+		_, err := t.exec(ctx, markUsers+allUsers, now, now, targetName, c.scope)
 		return err
 	case directory.KindApplication:
 	}

@@ -113,9 +113,13 @@ func (s *Store) DueScopes(ctx context.Context, targetName string, now time.Time)
 }
 
 // Claim implements storage.Fanout.
-func (s *Store) Claim(ctx context.Context, targetName string, scope directory.Scope, now time.Time, limit int) ([]storage.Task, error) {
+func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, limit int) ([]storage.Task, error) {
+	targetName, scope := lease.Target, lease.Scope
 	var claimed []storage.Task
 	err := s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+		if err := s.leases.check(lease, t.now); err != nil {
+			return err
+		}
 		id, err := s.scopeOf(ctx, t, scope)
 		if err != nil {
 			return err
@@ -168,9 +172,15 @@ func (s *Store) Lookup(ctx context.Context, targetName string, scope directory.S
 }
 
 // Settle implements storage.Fanout.
-func (s *Store) Settle(ctx context.Context, slots []storage.Slot) error {
+func (s *Store) Settle(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {
 	err := s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+		if err := s.leases.check(lease, t.now); err != nil {
+			return err
+		}
 		for i := range slots {
+			if slots[i].Target != lease.Target || slots[i].Scope != lease.Scope {
+				return fmt.Errorf("%s %q of %s at %s: the lease is for %s at %s", slots[i].Kind, slots[i].Key, slots[i].Scope, slots[i].Target, lease.Scope, lease.Target)
+			}
 			if err := s.settleOne(ctx, t, &slots[i]); err != nil {
 				return fmt.Errorf("%s %q: %w", slots[i].Kind, slots[i].Key, err)
 			}
@@ -204,10 +214,11 @@ func (s *Store) settleOne(ctx context.Context, t *tx, slot *storage.Slot) error 
 	if err != nil {
 		return err
 	}
+	object := slot.Kind == storage.SlotDepartment || slot.Kind == storage.SlotUser
 	before := ""
-	if slot.Kind == storage.SlotDepartment {
-		err := t.QueryRowContext(ctx, "SELECT remote_id FROM slots WHERE target = ? AND scope = ? AND kind = 1 AND key = ?",
-			slot.Target, id, slot.Key).Scan(&before)
+	if object {
+		err := t.QueryRowContext(ctx, "SELECT remote_id FROM slots WHERE target = ? AND scope = ? AND kind = ? AND key = ?",
+			slot.Target, id, uint8(slot.Kind), slot.Key).Scan(&before)
 		if err != nil && !errors.Is(err, errNoRows) {
 			return err
 		}
@@ -215,31 +226,48 @@ func (s *Store) settleOne(ctx context.Context, t *tx, slot *storage.Slot) error 
 	_, err = t.exec(ctx, settleSlot, slot.Desired, uint8(slot.State), slot.Attempts, millis(slot.DueAt), slot.ErrorClass, slot.LastError,
 		millis(t.now), slot.Delivered, slot.Hash, slot.RemoteID, slot.Group, slot.Uncertain, millis(slot.DeliveredAt),
 		slot.Target, id, uint8(slot.Kind), slot.Key, slot.Marks)
-	if err != nil || slot.Kind != storage.SlotDepartment || before == slot.RemoteID {
+	if err != nil || !object || before == slot.RemoteID {
 		return err
 	}
-	if slot.RemoteID == "" {
-		return loseGroup(ctx, t, slot, id)
-	}
-	return wakeWaiting(ctx, t, slot, id)
+	return wakeDependents(ctx, t, slot, id)
 }
 
-// loseGroup makes the members of a department that left the target wait for
-// its return. Those with a change on its way just lose what they had.
-func loseGroup(ctx context.Context, t *tx, slot *storage.Slot, id int64) error {
-	_, err := t.exec(ctx, "UPDATE slots INDEXED BY slots_group SET hash = '', state = CASE WHEN state IN (1, 2) THEN state ELSE 3 END,"+
-		" dirty_since = CASE WHEN state = 4 THEN ? ELSE dirty_since END"+
-		" WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND kind IN (3, 4)", millis(t.now), slot.Target, id, slot.Key)
-	return err
-}
+// wake makes slots due that are at rest; wakeGroup goes by the index on groups.
+const (
+	wake      = "UPDATE slots " + setDue
+	wakeGroup = "UPDATE slots INDEXED BY slots_group " + setDue
+	setDue    = "SET state = 1, attempts = 0, due_at = ?1, error_class = '', last_error = ''," +
+		" dirty_since = CASE WHEN state = 4 THEN ?1 ELSE dirty_since END WHERE target = ?2 AND scope = ?3"
+)
 
-// wakeWaiting makes the slots that wait for a department due.
-func wakeWaiting(ctx context.Context, t *tx, slot *storage.Slot, id int64) error {
+// wakeDependents makes due what depends on an object whose remote id changed:
+// its own place in a group, and, of a department, its members and what waits
+// for it. A group that left the target has no members any more.
+func wakeDependents(ctx context.Context, t *tx, slot *storage.Slot, id int64) error {
 	now := millis(t.now)
-	n, err := t.exec(ctx, "UPDATE slots INDEXED BY slots_group SET state = 1, due_at = ?, error_class = '', last_error = ''"+
-		" WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND state = 3", now, slot.Target, id, slot.Key)
-	t.changed = t.changed || n > 0
-	return err
+	member := storage.SlotPlacement
+	if slot.Kind == storage.SlotUser {
+		member = storage.SlotMembership
+	}
+	woken, err := t.exec(ctx, wake+" AND kind = ?4 AND key = ?5 AND state IN (3, 4, 5)", now, slot.Target, id, uint8(member), slot.Key)
+	if err != nil {
+		return err
+	}
+	if slot.Kind == storage.SlotDepartment {
+		n, err := t.exec(ctx, wakeGroup+" AND grp = ?4 AND grp <> '' AND state IN (3, 4)", now, slot.Target, id, slot.Key)
+		if err != nil {
+			return err
+		}
+		woken += n
+	}
+	if slot.Kind == storage.SlotDepartment && slot.RemoteID == "" {
+		_, err := t.exec(ctx, "UPDATE slots INDEXED BY slots_group SET hash = '' WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND kind IN (3, 4)", slot.Target, id, slot.Key)
+		if err != nil {
+			return err
+		}
+	}
+	t.changed = t.changed || woken > 0
+	return nil
 }
 
 // replayStep bounds what one write of a replay makes due.

@@ -51,6 +51,7 @@ type Store struct {
 	writer  *writer
 	turns   turns
 	scopes  scopeIDs
+	leases  leases
 
 	mu      sync.Mutex
 	changed chan struct{}

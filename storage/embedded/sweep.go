@@ -179,37 +179,21 @@ func detach(ctx context.Context, t *tx, id int64, plan *directory.Plan, before i
 	return nil
 }
 
-// expire adds an entity's tombstone to a plan. It keeps no personal data, and
-// its grants are withdrawn: coming back, it is to be granted anew.
+// expire adds an entity's tombstone to a plan.
 func expire(plan *directory.Plan, e *row) error {
-	meta := e.meta()
-	meta.Deleted = true
-	meta.Version++
 	switch e.kind {
 	case directory.KindTenant:
-		plan.Tenant = &directory.Tenant{Meta: meta}
+		plan.ExpireTenant(directory.Tenant{Meta: e.meta()})
 	case directory.KindDepartment:
-		d := e.department()
-		if d.ParentMissing {
-			plan.Delta.ParentMissing--
-		}
-		d.ParentMissing, d.Meta = false, meta
-		plan.Departments = append(plan.Departments, d)
-		plan.Delta.Departments--
+		plan.ExpireDepartment(e.department())
 	case directory.KindUser:
 		u, err := e.user()
 		if err != nil {
 			return err
 		}
-		for appID, grant := range u.Grants {
-			grant.Revoked = true
-			u.Grants[appID] = grant
-		}
-		plan.Users = append(plan.Users, directory.User{UserName: e.key, Grants: u.Grants, Meta: meta})
-		plan.Delta.Users--
+		plan.ExpireUser(u)
 	case directory.KindApplication:
-		plan.Applications = append(plan.Applications, directory.Application{AppID: e.key, Meta: meta})
-		plan.Delta.Applications--
+		plan.ExpireApplication(directory.Application{AppID: e.key, Meta: e.meta()})
 	}
 	return nil
 }

@@ -132,11 +132,11 @@ func (w *writer) batch(first *job) {
 		}
 		changed = false
 	}
+	if changed {
+		w.announce() // before a writer goes on: who has seen its write has heard of it
+	}
 	for _, j := range done {
 		j.done <- j.err
-	}
-	if changed {
-		w.announce()
 	}
 }
 

@@ -32,6 +32,7 @@ var intakeTests = map[string]func(*bundle){
 			FullTime: 5,
 		}
 		record := b.apply(acme, plan)
+		b.readFeed()
 		for range 2 {
 			b.view(acme, func(v storage.View) {
 				tenant, ok, err := v.Tenant(b.ctx)

@@ -67,7 +67,7 @@ func lawSettle(b *bundle, r *rapid.T) {
 		}
 		slots = append(slots, slot)
 	}
-	require.NoError(b, b.store.Settle(b.ctx, slots))
+	b.settle(slots...)
 }
 
 func recount(b *bundle, living map[string]bool) {

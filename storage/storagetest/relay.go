@@ -73,7 +73,7 @@ var relayTests = map[string]func(*bundle){
 		b.relay("t", storage.RelayOptions{})
 		task := b.claim("t", acme)[0]
 		task.State, task.Attempts, task.LastError = storage.SlotDead, 3, "no"
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{task.Slot}))
+		b.settle(task.Slot)
 		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 2)}})
 		b.relay("t", storage.RelayOptions{})
 		slot := b.slot("t", acme, storage.SlotDepartment, "a")
@@ -115,7 +115,7 @@ var slotTests = map[string]func(*bundle){
 		require.Equal(b, []directory.Scope{acme}, due)
 		task := b.claim("t", acme)[0]
 		task.State, task.Attempts, task.LastError, task.DueAt = storage.SlotRetrying, 1, "late", b.clock.now().Add(time.Minute)
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{task.Slot}))
+		b.settle(task.Slot)
 		require.Empty(b, b.claim("t", acme))
 		due, next, err := b.store.DueScopes(b.ctx, "t", b.clock.now())
 		require.NoError(b, err)
@@ -137,7 +137,7 @@ var slotTests = map[string]func(*bundle){
 		task := b.claim("t", acme)[0]
 		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 2)}})
 		b.relay("t", storage.RelayOptions{})
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{delivered(task.Slot)}))
+		b.settle(delivered(task.Slot))
 		slot := b.slot("t", acme, storage.SlotDepartment, "a")
 		require.Equal(b, storage.SlotPending, slot.State)
 		require.Equal(b, "remote-a", slot.RemoteID)
@@ -157,35 +157,82 @@ var slotTests = map[string]func(*bundle){
 		}
 		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 2)}})
 		b.relay("t", storage.RelayOptions{})
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{delivered(ann)}))
+		b.settle(delivered(ann))
 		require.Equal(b, storage.SlotPending, b.slot("t", acme, storage.SlotUser, "ann").State)
 	},
 
-	"members wait for their group, and again when it is lost": func(b *bundle) {
+	"what waits for a group is due when the group comes, and when it is lost": func(b *bundle) {
 		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 1)}, Users: []directory.User{user("ann", "a", 1)}})
 		b.relay("t", storage.RelayOptions{})
-		var group, member storage.Slot
-		for _, task := range b.claim("t", acme) {
-			switch task.Kind {
-			case storage.SlotDepartment:
-				group = task.Slot
-			case storage.SlotMembership:
-				member = task.Slot
-			}
-		}
-		member.State, member.Group = storage.SlotWaiting, "a"
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{member}))
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{delivered(group)}))
+		tasks := b.claimed("t", acme)
+		group, member := tasks[storage.SlotDepartment].Slot, tasks[storage.SlotMembership].Slot
+		member.State, member.Group, member.Hash = storage.SlotWaiting, "a", ""
+		b.settle(member, delivered(tasks[storage.SlotUser].Slot))
+		b.settle(delivered(group))
 		woken := b.slot("t", acme, storage.SlotMembership, "ann")
 		require.Equal(b, storage.SlotPending, woken.State)
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{delivered(woken)}))
+		woken.Group = "a"
+		b.settle(delivered(woken))
 
 		lost := b.slot("t", acme, storage.SlotDepartment, "a")
 		lost.RemoteID, lost.State, lost.DueAt = "", storage.SlotRetrying, b.clock.now()
-		require.NoError(b, b.store.Settle(b.ctx, []storage.Slot{lost}))
-		waiting := b.slot("t", acme, storage.SlotMembership, "ann")
-		require.Equal(b, storage.SlotWaiting, waiting.State)
-		require.Empty(b, waiting.Hash)
+		b.settle(lost)
+		member = b.slot("t", acme, storage.SlotMembership, "ann")
+		require.Equal(b, storage.SlotPending, member.State)
+		require.Empty(b, member.Hash)
+		require.True(b, member.DirtySince.Equal(epoch))
+	},
+
+	"an object of a new remote id takes its own place in a group along": func(b *bundle) {
+		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 1)}, Users: []directory.User{user("ann", "a", 1)}})
+		b.relay("t", storage.RelayOptions{Placements: true})
+		for _, kind := range []storage.SlotKind{storage.SlotDepartment, storage.SlotUser} {
+			member := storage.SlotPlacement
+			if kind == storage.SlotUser {
+				member = storage.SlotMembership
+			}
+			for _, state := range []storage.SlotState{storage.SlotWaiting, storage.SlotDelivered, storage.SlotDead} {
+				key := map[storage.SlotKind]string{storage.SlotDepartment: "a", storage.SlotUser: "ann"}[kind]
+				place := b.slot("t", acme, member, key)
+				place.State, place.Group = state, "elsewhere"
+				object := b.slot("t", acme, kind, key)
+				object.State, object.RemoteID = storage.SlotDelivered, "r-"+state.String()
+				b.settle(place)
+				b.settle(object)
+				require.Equal(b, storage.SlotPending, b.slot("t", acme, member, key).State, "%s of %s", state, kind)
+				b.settle(place, object)
+				require.Equal(b, state, b.slot("t", acme, member, key).State, "the same id wakes nobody")
+			}
+		}
+	},
+
+	"members of a group made anew are due": func(b *bundle) {
+		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 1)}, Users: []directory.User{user("ann", "a", 1)}})
+		b.relay("t", storage.RelayOptions{})
+		b.deliver("t", acme)
+		member := b.slot("t", acme, storage.SlotMembership, "ann")
+		member.Group = "a"
+		b.settle(member)
+		group := b.slot("t", acme, storage.SlotDepartment, "a")
+		group.RemoteID = "another"
+		b.settle(group)
+		member = b.slot("t", acme, storage.SlotMembership, "ann")
+		require.Equal(b, storage.SlotPending, member.State)
+		require.Equal(b, "h", member.Hash)
+	},
+
+	"a department that comes or goes makes the memberships without a group due": func(b *bundle) {
+		b.apply(acme, &directory.Plan{Users: []directory.User{user("ann", "a", 1), user("bob", "a", 1)}})
+		b.relay("t", storage.RelayOptions{})
+		b.deliver("t", acme)
+		alone := b.slot("t", acme, storage.SlotMembership, "ann")
+		alone.Hash = ""
+		b.settle(alone)
+		b.apply(acme, departments("a"))
+		b.relay("t", storage.RelayOptions{})
+		require.Equal(b, storage.SlotPending, b.slot("t", acme, storage.SlotMembership, "ann").State)
+		require.Equal(b, storage.SlotDelivered, b.slot("t", acme, storage.SlotMembership, "bob").State)
+		require.Equal(b, storage.SlotPending, b.slot("t", acme, storage.SlotUser, "bob").State)
 	},
 
 	"dead letters are replayed, and only they": func(b *bundle) {
@@ -200,7 +247,7 @@ var slotTests = map[string]func(*bundle){
 			}
 			slots = append(slots, slot)
 		}
-		require.NoError(b, b.store.Settle(b.ctx, slots))
+		b.settle(slots...)
 		listed := pages(b, func(p storage.Page) ([]storage.Slot, string, error) {
 			p.Limit = 2
 			if p.Cursor != "" {

@@ -28,7 +28,7 @@ func Run(t *testing.T, factory Factory) {
 		tests map[string]func(*bundle)
 	}{
 		{"intake", intakeTests}, {"holds", holdTests}, {"reader", readerTests},
-		{"relay", relayTests}, {"slots", slotTests}, {"sweep", sweepTests},
+		{"relay", relayTests}, {"slots", slotTests}, {"leases", leaseTests}, {"sweep", sweepTests},
 	} {
 		for name, test := range part.tests {
 			t.Run(part.name+"/"+name, func(t *testing.T) {
@@ -40,6 +40,10 @@ func Run(t *testing.T, factory Factory) {
 	t.Run("laws", func(t *testing.T) {
 		t.Parallel()
 		counterLaw(t, factory)
+	})
+	t.Run("meaning", func(t *testing.T) {
+		t.Parallel()
+		meaningLaw(t, factory)
 	})
 }
 
@@ -180,6 +184,14 @@ func (b *bundle) codes(scope directory.Scope) []string {
 	return codes
 }
 
+// readFeed lets a store that gives changes their places in the feed when it is
+// read do so.
+func (b *bundle) readFeed() {
+	b.Helper()
+	_, err := b.store.Changes(b.ctx, 0, 1)
+	require.NoError(b, err)
+}
+
 // relay brings a target up to the feed's end.
 func (b *bundle) relay(target string, options storage.RelayOptions) (total int) {
 	b.Helper()
@@ -193,11 +205,37 @@ func (b *bundle) relay(target string, options storage.RelayOptions) (total int) 
 	}
 }
 
+// lease takes the right to deliver a scope to a target.
+func (b *bundle) lease(target string, scope directory.Scope) storage.Lease {
+	b.Helper()
+	lease, err := b.store.Lease(b.ctx, target, scope, "test", time.Hour)
+	require.NoError(b, err)
+	return lease
+}
+
 func (b *bundle) claim(target string, scope directory.Scope) []storage.Task {
 	b.Helper()
-	tasks, err := b.store.Claim(b.ctx, target, scope, b.clock.now(), 1000)
+	tasks, err := b.store.Claim(b.ctx, b.lease(target, scope), b.clock.now(), 1000)
 	require.NoError(b, err)
 	return tasks
+}
+
+// settle writes outcomes of one target and scope.
+func (b *bundle) settle(slots ...storage.Slot) {
+	b.Helper()
+	if len(slots) > 0 {
+		require.NoError(b, b.store.Settle(b.ctx, b.lease(slots[0].Target, slots[0].Scope), slots))
+	}
+}
+
+// claimed claims all that is due, one task of each kind.
+func (b *bundle) claimed(target string, scope directory.Scope) map[storage.SlotKind]storage.Task {
+	b.Helper()
+	byKind := make(map[storage.SlotKind]storage.Task)
+	for _, task := range b.claim(target, scope) {
+		byKind[task.Kind] = task
+	}
+	return byKind
 }
 
 // deliver claims all that is due and settles it as delivered.
@@ -208,7 +246,7 @@ func (b *bundle) deliver(target string, scope directory.Scope) int {
 	for _, task := range tasks {
 		slots = append(slots, delivered(task.Slot))
 	}
-	require.NoError(b, b.store.Settle(b.ctx, slots))
+	b.settle(slots...)
 	return len(slots)
 }
 

@@ -2,40 +2,15 @@ package scim
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/openkoo/connector/target"
 )
 
-// The schemas of RFC 7643 and the PATCH message of RFC 7644.
-const (
-	userSchema       = "urn:ietf:params:scim:schemas:core:2.0:User"
-	groupSchema      = "urn:ietf:params:scim:schemas:core:2.0:Group"
-	enterpriseSchema = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"
-	patchSchema      = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
-)
-
-type operation struct {
-	Op    string `json:"op"`
-	Path  string `json:"path,omitempty"`
-	Value any    `json:"value,omitempty"`
-}
-
-type patchBody struct {
-	Schemas    []string    `json:"schemas"`
-	Operations []operation `json:"Operations"`
-}
-
-// patch replaces attributes, all in one operation.
-func patch(changes any) patchBody {
-	return patchBody{Schemas: []string{patchSchema}, Operations: []operation{{Op: "replace", Value: changes}}}
-}
-
 // PutDepartment implements target.Connector. Members are left alone.
 func (c *Connector) PutDepartment(ctx context.Context, d target.Department) (string, error) {
-	changes := map[string]any{"displayName": d.Name, "externalId": d.ExternalID}
-	body := map[string]any{"schemas": []string{groupSchema}, "displayName": d.Name, "externalId": d.ExternalID}
-	return c.groups().put(ctx, d.Object, body, changes, "")
+	return c.groups().put(ctx, d.Object, departmentAttributes(d), "")
 }
 
 // DeleteDepartment implements target.Connector.
@@ -45,44 +20,7 @@ func (c *Connector) DeleteDepartment(ctx context.Context, object target.Object) 
 
 // PutUser implements target.Connector.
 func (c *Connector) PutUser(ctx context.Context, u target.User) (string, error) {
-	changes := userAttributes(u)
-	body := userAttributes(u)
-	body["schemas"] = []string{userSchema, enterpriseSchema}
-	return c.users().put(ctx, u.Object, body, changes, u.UserName)
-}
-
-// userAttributes maps an account. Empty ones are left out: many servers refuse
-// an empty value.
-func userAttributes(u target.User) map[string]any {
-	attributes := map[string]any{
-		"userName": u.UserName, "externalId": u.ExternalID, "displayName": u.DisplayName, "active": u.Active,
-		"name": map[string]any{"formatted": u.DisplayName},
-	}
-	enterprise := map[string]any{}
-	for _, attribute := range []struct {
-		into        map[string]any
-		name, value string
-	}{
-		{attributes, "title", u.Title},
-		{attributes, "userType", u.EmployeeType},
-		{enterprise, "employeeNumber", u.EmployeeNumber},
-		{enterprise, "department", u.DepartmentName},
-		{enterprise, "organization", u.Organization},
-	} {
-		if attribute.value != "" {
-			attribute.into[attribute.name] = attribute.value
-		}
-	}
-	if u.Email != "" {
-		attributes["emails"] = []any{map[string]any{"value": u.Email, "type": "work", "primary": true}}
-	}
-	if u.Mobile != "" {
-		attributes["phoneNumbers"] = []any{map[string]any{"value": u.Mobile, "type": "mobile"}}
-	}
-	if len(enterprise) > 0 {
-		attributes[enterpriseSchema] = enterprise
-	}
-	return attributes
+	return c.users().put(ctx, u.Object, userAttributes(u), u.UserName)
 }
 
 // DeleteUser implements target.Connector.
@@ -92,6 +30,23 @@ func (c *Connector) DeleteUser(ctx context.Context, object target.Object) error 
 
 // ChangeMembers implements target.Connector with one PATCH.
 func (c *Connector) ChangeMembers(ctx context.Context, group target.Object, change target.MemberChange) error {
+	err := c.http.do(ctx, call{
+		op: "patch group members", method: http.MethodPatch, path: c.groups().one(group.RemoteID),
+		body: patchBody{Schemas: []string{patchSchema}, Operations: memberOperations(change)},
+	})
+	switch {
+	case err == nil:
+		return nil
+	case target.ClassOf(err) == target.Gone:
+		return c.whatIsGone(ctx, group, err)
+	case isNoTarget(err) && len(change.Remove) > 0:
+		return c.removeSingly(ctx, group, change)
+	default:
+		return err
+	}
+}
+
+func memberOperations(change target.MemberChange) []operation {
 	var operations []operation
 	if len(change.Add) > 0 {
 		members := make([]any, len(change.Add))
@@ -107,8 +62,47 @@ func (c *Connector) ChangeMembers(ctx context.Context, group target.Object, chan
 	for _, m := range change.Remove {
 		operations = append(operations, operation{Op: "remove", Path: "members[value eq " + quote(m.RemoteID) + "]"})
 	}
-	return c.http.do(ctx, call{
-		op: "patch group members", method: http.MethodPatch, path: c.groups().one(group.RemoteID),
-		body: patchBody{Schemas: []string{patchSchema}, Operations: operations},
-	})
+	return operations
+}
+
+// whatIsGone finds out what a "not found" is about: the group, or a member.
+func (c *Connector) whatIsGone(ctx context.Context, group target.Object, gone error) error {
+	there, err := c.groups().exists(ctx, group.RemoteID)
+	if err != nil {
+		return err
+	}
+	e, ok := errors.AsType[*target.Error](gone)
+	if !there || !ok {
+		return gone
+	}
+	member := *e
+	member.Class = target.NeedsParent
+	member.Detail = "a member is not there. " + e.Detail
+	return &member
+}
+
+// isNoTarget reports whether a server refuses to remove what is not there
+// (RFC 7644 §3.12, scimType noTarget).
+func isNoTarget(err error) bool {
+	kind, ok := errors.AsType[scimType](err)
+	return ok && kind == "noTarget"
+}
+
+// removeSingly removes members one by one, where the server refused them
+// together because some are no members.
+func (c *Connector) removeSingly(ctx context.Context, group target.Object, change target.MemberChange) error {
+	if len(change.Add) == 0 && len(change.Remove) == 1 {
+		return nil // it is no member: that was the wish
+	}
+	if len(change.Add) > 0 {
+		if err := c.ChangeMembers(ctx, group, target.MemberChange{Add: change.Add}); err != nil {
+			return err
+		}
+	}
+	for i := range change.Remove {
+		if err := c.ChangeMembers(ctx, group, target.MemberChange{Remove: change.Remove[i : i+1]}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -2,7 +2,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,9 +14,10 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/openkoo/connector/test/peers/child"
 )
 
 // binary is the program, built once with the race detector off, as shipped.
@@ -45,54 +45,11 @@ func TestMain(m *testing.M) {
 
 // connector is a running `orgsync serve`.
 type connector struct {
-	t       *testing.T
-	dir     string
-	config  string
-	base    string
-	command *exec.Cmd
-	log     *syncBuffer
-}
-
-// syncBuffer gathers what a process prints and tells when a line is there.
-type syncBuffer struct {
-	mu    sync.Mutex
-	text  bytes.Buffer
-	grown chan struct{}
-}
-
-func newSyncBuffer() *syncBuffer { return &syncBuffer{grown: make(chan struct{})} }
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	close(b.grown)
-	b.grown = make(chan struct{})
-	return b.text.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
-func (b *syncBuffer) await(pattern *regexp.Regexp, ended <-chan struct{}) (string, error) {
-	deadline := time.After(30 * time.Second)
-	for {
-		b.mu.Lock()
-		grown, text := b.grown, b.text.String()
-		b.mu.Unlock()
-		if match := pattern.FindStringSubmatch(text); match != nil {
-			return match[1], nil
-		}
-		select {
-		case <-grown:
-		case <-ended:
-			return "", fmt.Errorf("ended before %s:\n%s", pattern, b.String())
-		case <-deadline:
-			return "", fmt.Errorf("no %s within 30 s:\n%s", pattern, b.String())
-		}
-	}
+	t      *testing.T
+	dir    string
+	config string
+	base   string
+	child  *child.Process
 }
 
 var address = regexp.MustCompile(`API +(http://\S+)/api/v1`)
@@ -105,32 +62,23 @@ func start(t *testing.T, targets string) *connector {
 	text := "listen: 127.0.0.1:0\ndataDir: " + filepath.Join(c.dir, "data") + "\n" + targets
 	require.NoError(t, os.WriteFile(c.config, []byte(text), 0o600))
 	c.run()
-	t.Cleanup(func() { c.stop(syscall.SIGKILL) })
 	return c
 }
 
+// run starts the program, again after it was stopped.
 func (c *connector) run() {
 	c.t.Helper()
 	path, err := binary()
 	require.NoError(c.t, err)
-	c.log = newSyncBuffer()
-	c.command = exec.Command(path, "serve", "--config", c.config)
-	c.command.Stdout, c.command.Stderr = c.log, c.log
-	require.NoError(c.t, c.command.Start())
-	ended := make(chan struct{})
-	command := c.command
-	go func() { _ = command.Wait(); close(ended) }()
-	c.base, err = c.log.await(address, ended)
+	c.child = child.Start(c.t, exec.Command(path, "serve", "--config", c.config))
+	c.base, err = c.child.Await(address)
 	require.NoError(c.t, err)
-	c.t.Cleanup(func() { <-ended })
 }
 
-// stop ends the program and waits for it.
+// stop ends the program, gently or not, and waits for it.
 func (c *connector) stop(signal syscall.Signal) {
-	_ = c.command.Process.Signal(signal)
-	for c.command.Process.Signal(syscall.Signal(0)) == nil {
-		time.Sleep(5 * time.Millisecond) // the process table has no signal to wait for
-	}
+	c.t.Helper()
+	require.NoError(c.t, c.child.Stop(signal))
 }
 
 func (c *connector) secret(name string) string {

@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
-	"net/http/httptest"
 	"net/url"
 	"syscall"
 	"testing"
@@ -15,19 +15,19 @@ import (
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/marketplace/client"
-	"github.com/openkoo/connector/target/scim/scimserver"
 )
 
 // enterprise is what the test has pushed: the truth to compare with.
 type enterprise struct {
 	departments map[string]directory.DepartmentItem
 	users       map[string]directory.UserItem
+	revoked     map[string]bool // users without a grant
 }
 
 // grow makes n departments in eight levels with Chinese names, one of whose
 // parent is in no list, and users spread over them.
 func grow(n, users int) *enterprise {
-	e := &enterprise{departments: make(map[string]directory.DepartmentItem), users: make(map[string]directory.UserItem)}
+	e := &enterprise{departments: make(map[string]directory.DepartmentItem), users: make(map[string]directory.UserItem), revoked: make(map[string]bool)}
 	width := []int{1, 5, 20, 60, 150, 300, 600}
 	var above []string
 	made := 0
@@ -55,7 +55,7 @@ func grow(n, users int) *enterprise {
 	codes := e.codes()
 	for i := range users {
 		name := fmt.Sprintf("user%05d", i)
-		e.users[name] = directory.UserItem{UserName: name, Name: fmt.Sprintf("员工%d", i), OrgCode: codes[i%len(codes)], Role: "user", Enabled: true}
+		e.users[name] = directory.UserItem{UserName: name, Name: fmt.Sprintf("员工%d", i), Email: name + "@example.com", OrgCode: codes[i%len(codes)], Role: "user", Enabled: true}
 	}
 	return e
 }
@@ -150,26 +150,70 @@ func (p *pusher) synced() syncStatus {
 	return s
 }
 
-// check compares the store and the SCIM servers with the truth.
-func (p *pusher) check(e *enterprise, servers ...snapshotter) {
+// check compares the store, the status and the SCIM servers with the truth.
+func (p *pusher) check(e *enterprise, servers ...peer) {
 	p.t.Helper()
 	status := p.synced()
 	require.Equal(p.t, len(e.departments), status.Departments)
 	require.Equal(p.t, len(e.users), status.Users)
+	require.Len(p.t, status.Targets, len(servers))
+	for _, t := range status.Targets {
+		require.Zero(p.t, t.Pending+t.Retrying+t.Waiting+t.Dead, "%+v", t)
+	}
 	var tree struct {
 		Departments int
 		Roots       []treeNode
 	}
 	p.c.get("/departments/tree?"+url.Values{"tenantId": {p.scope.TenantID}, "instanceId": {p.scope.InstanceID}}.Encode(), &tree)
-	parents := make(map[string]string)
-	walk(tree.Roots, "", parents)
-	require.Len(p.t, parents, len(e.departments))
-	for code := range e.departments {
-		require.Equal(p.t, e.attached(code), parents[code], "parent of %s in the store", code)
+	have, want := make(map[string]object), make(map[string]object)
+	walk(tree.Roots, "", have)
+	for code, d := range e.departments {
+		want[code] = object{Name: d.Name, In: e.attached(code)}
 	}
+	p.same(want, have, "departments in the store")
+	departments, users := p.expected(e)
 	for _, server := range servers {
-		p.compare(e, server())
+		groups, accounts := server.picture(p.t.Context(), p.t)
+		p.same(departments, groups, "groups at "+server.name)
+		p.same(users, accounts, "accounts at "+server.name)
 	}
+}
+
+// same compares two pictures and shows the first few differences.
+func (p *pusher) same(want, have map[string]object, what string) {
+	p.t.Helper()
+	var differences []string
+	for id := range maps.All(want) {
+		if one, there := have[id]; !there || one != want[id] {
+			differences = append(differences, fmt.Sprintf("%s: want %+v, have %+v", id, want[id], one))
+		}
+	}
+	for id, one := range have {
+		if _, wanted := want[id]; !wanted {
+			differences = append(differences, fmt.Sprintf("%s: not wanted, have %+v", id, one))
+		}
+	}
+	require.Empty(p.t, differences[:min(len(differences), 5)], "%s: %d differences", what, len(differences))
+}
+
+// expected is what a target is to have.
+func (p *pusher) expected(e *enterprise) (departments, users map[string]object) {
+	departments, users = make(map[string]object), make(map[string]object)
+	id := func(code string) string {
+		if _, there := e.departments[code]; !there {
+			return ""
+		}
+		return p.scope.ExternalID(code)
+	}
+	for code, d := range e.departments {
+		departments[id(code)] = object{Name: d.Name, In: id(e.attached(code))}
+	}
+	for name, u := range e.users {
+		users[p.scope.ExternalID(name)] = object{
+			Name: name + "@acme " + e.departments[u.OrgCode].Name, Active: !e.revoked[name], In: id(u.OrgCode),
+		}
+	}
+	return departments, users
 }
 
 type treeNode struct {
@@ -177,71 +221,42 @@ type treeNode struct {
 	Children         []treeNode
 }
 
-func walk(nodes []treeNode, parent string, into map[string]string) {
+func walk(nodes []treeNode, parent string, into map[string]object) {
 	for _, n := range nodes {
-		into[n.OrgCode] = parent
+		into[n.OrgCode] = object{Name: n.OrgName, In: parent}
 		walk(n.Children, n.OrgCode, into)
 	}
 }
 
-type snapshotter func() scimserver.Snapshot
-
-func (p *pusher) compare(e *enterprise, s scimserver.Snapshot) {
-	p.t.Helper()
-	require.Len(p.t, s.Groups, len(e.departments))
-	require.Len(p.t, s.Users, len(e.users))
-	children, members := 0, 0
-	for code, d := range e.departments {
-		group, ok := s.Groups[p.scope.ExternalID(code)]
-		require.True(p.t, ok, "group of %s", code)
-		require.Equal(p.t, d.Name, group.DisplayName)
-		for _, child := range group.Groups {
-			children++
-			require.Contains(p.t, s.Groups, child)
-		}
-		members += len(group.Users)
-		for _, name := range group.Users {
-			require.Contains(p.t, s.Users, name)
-		}
-	}
-	attached := 0
-	for code := range e.departments {
-		if parent := e.attached(code); parent != "" {
-			attached++
-			require.Contains(p.t, s.Groups[p.scope.ExternalID(parent)].Groups, p.scope.ExternalID(code))
-		}
-	}
-	require.Equal(p.t, attached, children, "nested memberships")
-	require.Equal(p.t, len(e.users), members, "memberships")
-	for name, u := range e.users {
-		require.Contains(p.t, s.Groups[p.scope.ExternalID(u.OrgCode)].Users, p.scope.ExternalID(name))
-	}
-}
-
 // An enterprise of 2,000 departments and 3,000 users is bound, edited and
-// followed by SCIM servers, with restarts and a kill in between.
+// followed by two SCIM servers, with kills and restarts in between.
 func TestLifeOfAnEnterprise(t *testing.T) {
 	t.Parallel()
-	server, err := scimserver.New(scimserver.Options{Token: "scim-token"})
-	require.NoError(t, err)
-	listening := httptest.NewServer(server)
-	t.Cleanup(listening.Close)
-	servers := []snapshotter{server.Snapshot}
-	targets := target("in-process", listening.URL, "scim-token")
-	peers, moreTargets := thirdParty(t)
-	servers, targets = append(servers, peers...), targets+moreTargets
-
-	c := start(t, "targets:\n"+targets)
+	servers := peers(t)
+	targets := "targets:\n"
+	for _, s := range servers {
+		targets += targetYAML(s.name, s.URL, s.Token)
+	}
+	c := start(t, targets)
 	p := &pusher{t: t, c: c, scope: directory.Scope{Dataset: directory.Prod, InstanceID: "inst/1", TenantID: "t1"}, clock: time.Now().Add(-time.Hour)}
 	e := grow(2000, 3000)
 
 	p.push(directory.FlagAdd, &directory.TenantPush{OrderID: "o", Code: "acme", Name: "企业", DomainName: "acme.example.com"})
 	p.push(directory.FlagModify, e.full())
+	for _, s := range servers {
+		p.delivering(s, "POST /Groups")
+	}
 	c.stop(syscall.SIGKILL) // in the middle of the delivery
 	c.run()
 	for _, batch := range e.batches() {
 		p.push(directory.FlagAdd, batch)
 	}
+	p.delivering(servers[0], "POST /Users")
+	c.stop(syscall.SIGTERM)
+	c.run()
+	p.delivering(servers[0], "PATCH /Groups")
+	c.stop(syscall.SIGKILL)
+	c.run()
 	p.check(e, servers...)
 
 	edit(p, e)
@@ -249,42 +264,78 @@ func TestLifeOfAnEnterprise(t *testing.T) {
 	c.run()
 	p.check(e, servers...)
 
+	recreate(p, e)
+	p.check(e, servers...)
+
 	// The same list again: no request goes out.
-	before := fmt.Sprint(server.Requests())
+	before := p.written(servers)
 	p.push(directory.FlagModify, e.full())
 	p.check(e, servers...)
-	require.Equal(t, before, fmt.Sprint(server.Requests()))
+	require.Equal(t, before, p.written(servers))
 
 	// An empty list deletes nobody.
 	p.push(directory.FlagModify, &directory.FullPush{})
 	require.Equal(t, "held", p.status().State)
-	require.Equal(t, before, fmt.Sprint(server.Requests()))
+	require.Equal(t, before, p.written(servers))
+}
+
+// delivering waits until a server is sent requests of a kind.
+func (p *pusher) delivering(server peer, request string) {
+	p.t.Helper()
+	before := server.requests()[request]
+	require.Eventually(p.t, func() bool { return server.requests()[request] > before }, time.Minute, 5*time.Millisecond, "%s to %s", request, server.name)
+}
+
+// written counts the requests that changed something at each server.
+func (p *pusher) written(servers []peer) map[string]map[string]int {
+	counts := make(map[string]map[string]int)
+	for _, s := range servers {
+		counts[s.name] = s.writes()
+	}
+	return counts
+}
+
+// put adds, renames or moves a department.
+func (p *pusher) put(e *enterprise, code, name, parent string) {
+	p.t.Helper()
+	e.departments[code] = directory.DepartmentItem{Code: code, Name: name, ParentCode: parent}
+	p.push(directory.FlagModify, &directory.DepartmentPush{DepartmentItem: e.departments[code]})
 }
 
 // edit renames, moves, deletes and adds, and withdraws an authorisation.
 func edit(p *pusher, e *enterprise) {
-	put := func(code, name, parent string) {
-		e.departments[code] = directory.DepartmentItem{Code: code, Name: name, ParentCode: parent}
-		p.push(directory.FlagModify, &directory.DepartmentPush{DepartmentItem: e.departments[code]})
+	p.put(e, "d1-0001", "改名部", "d0-0000")
+	p.put(e, "d2-0003", "移动部", "d1-0004")
+	p.put(e, "265789314", "迟到的上级", "d0-0000")             // the parent that d3-0007 waited for
+	for _, code := range []string{"d2-0019", "d3-0011"} { // with children, who go to the root, and users
+		delete(e.departments, code)
+		p.push(directory.FlagDelete, &directory.DepartmentPush{DepartmentItem: directory.DepartmentItem{Code: code}})
 	}
-	put("d1-0001", "改名部", "d0-0000")
-	put("d2-0003", "移动部", "d1-0004")
-	put("265789314", "迟到的上级", "d0-0000") // the parent that d3-0007 waited for
-	delete(e.departments, "d2-0019")     // has children: they go to the root
-	p.push(directory.FlagDelete, &directory.DepartmentPush{DepartmentItem: directory.DepartmentItem{Code: "d2-0019"}})
+	moved := &directory.AuthPush{AppID: "app-1"}
 	for name, u := range e.users {
-		if u.OrgCode == "d2-0019" {
+		if u.OrgCode == "d2-0019" { // those of d3-0011 stay behind
 			u.OrgCode = "d0-0000"
 			e.users[name] = u
-			p.push(directory.FlagModify, &directory.AuthPush{AppID: "app-1", Users: []directory.UserItem{u}})
+			moved.Users = append(moved.Users, u)
 		}
 	}
-	gone := e.users["user00007"]
+	p.push(directory.FlagModify, moved)
+	p.push(directory.FlagDelete, &directory.AuthPush{AppID: "app-1", Users: []directory.UserItem{e.users["user00007"]}})
 	delete(e.users, "user00007")
-	p.push(directory.FlagDelete, &directory.AuthPush{AppID: "app-1", Users: []directory.UserItem{gone}})
+	p.push(directory.FlagCancel, &directory.AuthPush{AppID: "app-1", Users: []directory.UserItem{e.users["user00008"]}})
+	e.revoked["user00008"] = true
 }
 
-func target(name, url, token string) string {
+// recreate brings back what edit took away.
+func recreate(p *pusher, e *enterprise) {
+	p.put(e, "d3-0011", "重建部", "d1-0001")
+	back := directory.UserItem{UserName: "user00007", Name: "归来", OrgCode: "d3-0011", Role: "user", Enabled: true}
+	e.users["user00007"] = back
+	delete(e.revoked, "user00008")
+	p.push(directory.FlagAdd, &directory.AuthPush{AppID: "app-1", Users: []directory.UserItem{back, e.users["user00008"]}})
+}
+
+func targetYAML(name, url, token string) string {
 	text, _ := json.Marshal([]map[string]any{{"name": name, "type": "scim", "url": url, "auth": map[string]string{"type": "bearer", "token": token}}})
 	return "  - " + string(text[1:len(text)-1]) + "\n"
 }

@@ -22,6 +22,7 @@ type object struct {
 	number     int
 	externalID string
 	attributes scim.ResourceAttributes
+	extension  string // URI of its schema extension, empty for none
 	memberIDs  []string
 	memberAt   map[string]int
 }
@@ -29,6 +30,7 @@ type object struct {
 // collection is a resource handler with indexes.
 type collection struct {
 	name       string
+	extension  string // URI of the schema extension, empty for none
 	uniqueName bool
 
 	mu         sync.RWMutex
@@ -39,9 +41,9 @@ type collection struct {
 	byName     map[string]map[string]*object
 }
 
-func newCollection(name string, uniqueName bool) *collection {
+func newCollection(name, extension string, uniqueName bool) *collection {
 	return &collection{
-		name: name, uniqueName: uniqueName,
+		name: name, extension: extension, uniqueName: uniqueName,
 		byID:       make(map[string]*object),
 		byExternal: make(map[string]map[string]*object),
 		byName:     make(map[string]map[string]*object),
@@ -175,7 +177,7 @@ func (c *collection) Create(_ *http.Request, attributes scim.ResourceAttributes)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.next++
-	o := &object{id: strings.ToLower(c.name[:1]) + strconv.Itoa(c.next), number: c.next}
+	o := &object{id: strings.ToLower(c.name[:1]) + strconv.Itoa(c.next), number: c.next, extension: c.extension}
 	o.take(attributes)
 	if c.uniqueName && len(c.byName[o.nameOf(true)]) > 0 {
 		return scim.Resource{}, scimerrors.ScimErrorUniqueness
@@ -280,15 +282,14 @@ func (c *collection) change(id string, do func(*object) error) (scim.Resource, e
 	}
 	c.unindex(o)
 	defer c.index(o)
-	if err := do(o); err != nil {
-		return scim.Resource{}, err
+	attributes, externalID := maps.Clone(o.attributes), o.externalID
+	err := do(o)
+	if err == nil && c.uniqueName && len(c.byName[o.nameOf(true)]) > 0 {
+		err = scimerrors.ScimErrorUniqueness
 	}
-	if c.uniqueName {
-		for other := range c.byName[o.nameOf(true)] {
-			if other != id {
-				return scim.Resource{}, scimerrors.ScimErrorUniqueness
-			}
-		}
+	if err != nil {
+		o.attributes, o.externalID = attributes, externalID
+		return scim.Resource{}, err
 	}
 	return o.resource(false), nil
 }
@@ -318,6 +319,7 @@ func (c *collection) Patch(_ *http.Request, id string, operations []scim.PatchOp
 	})
 }
 
+// patch applies one operation (RFC 7644 §3.5.2).
 func (o *object) patch(operation scim.PatchOperation) error {
 	if operation.Path == nil {
 		values, ok := operation.Value.(map[string]any)
@@ -329,40 +331,78 @@ func (o *object) patch(operation scim.PatchOperation) error {
 		}
 		return nil
 	}
-	name := operation.Path.AttributePath.AttributeName
-	switch {
-	case name == "members" && operation.Op == scim.PatchOperationAdd:
-		o.addMembers(operation.Value)
-	case name == "members" && operation.Op == scim.PatchOperationRemove:
-		if e, ok := operation.Path.ValueExpression.(*filter.AttributeExpression); ok {
-			o.removeMember(fmt.Sprint(e.CompareValue))
-			return nil
-		}
-		for _, id := range memberIDs(operation.Value) {
-			o.removeMember(id)
-		}
-	case operation.Op == scim.PatchOperationRemove:
-		delete(o.attributes, name)
+	path := operation.Path.AttributePath
+	if path.AttributeName == "members" && operation.Op != scim.PatchOperationReplace {
+		o.patchMembers(operation)
+		return nil
+	}
+	value := operation.Value
+	if operation.Op == scim.PatchOperationRemove {
+		value = nil
+	}
+	switch name := path.AttributeName; {
+	case path.URI() != "" && o.extension != "" && path.URI() == o.extension:
+		o.setWithin(o.extension, name, value)
+	case path.SubAttributeName() != "":
+		o.setWithin(name, path.SubAttributeName(), value)
 	default:
-		o.set(name, operation.Value)
+		o.set(name, value)
 	}
 	return nil
 }
 
-// set sets one attribute; an extension's are merged into what is there.
-func (o *object) set(name string, value any) {
-	if name == "externalId" {
-		o.externalID, _ = value.(string)
+// patchMembers adds or removes members, without a look at all the others.
+func (o *object) patchMembers(operation scim.PatchOperation) {
+	if operation.Op == scim.PatchOperationAdd {
+		o.addMembers(operation.Value)
 		return
 	}
-	if name == "members" {
+	if e, ok := operation.Path.ValueExpression.(*filter.AttributeExpression); ok {
+		o.removeMember(fmt.Sprint(e.CompareValue))
+		return
+	}
+	for _, id := range memberIDs(operation.Value) {
+		o.removeMember(id)
+	}
+}
+
+// setWithin sets one attribute inside a complex one, nil to remove it.
+func (o *object) setWithin(outer, name string, value any) {
+	before, _ := o.attributes[outer].(map[string]any)
+	inside := maps.Clone(before)
+	if inside == nil {
+		inside = make(map[string]any, 1)
+	}
+	if value == nil {
+		delete(inside, name)
+	} else {
+		inside[name] = value
+	}
+	if len(inside) == 0 {
+		delete(o.attributes, outer)
+		return
+	}
+	o.attributes[outer] = inside
+}
+
+// set sets one attribute, nil to remove it; an extension's are merged into
+// what is there.
+func (o *object) set(name string, value any) {
+	switch {
+	case name == "externalId":
+		o.externalID, _ = value.(string)
+		return
+	case name == "members":
 		o.memberIDs, o.memberAt = nil, make(map[string]int)
 		o.addMembers(value)
+		return
+	case value == nil:
+		delete(o.attributes, name)
 		return
 	}
 	before, isMap := o.attributes[name].(map[string]any)
 	after, isMapToo := value.(map[string]any)
-	if isMap && isMapToo && strings.HasPrefix(name, "urn:") {
+	if isMap && isMapToo && name == o.extension {
 		merged := maps.Clone(before)
 		maps.Copy(merged, after)
 		value = merged

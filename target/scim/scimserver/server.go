@@ -39,8 +39,8 @@ type Server struct {
 func New(options Options) (*Server, error) {
 	s := &Server{
 		options:  options,
-		users:    newCollection("User", true),
-		groups:   newCollection("Group", false),
+		users:    newCollection("User", schema.ExtensionEnterpriseUser().ID, true),
+		groups:   newCollection("Group", "", false),
 		requests: make(map[string]int),
 	}
 	server, err := scim.NewServer(&scim.ServerArgs{

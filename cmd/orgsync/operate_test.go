@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/openkoo/connector/target/scim/scimserver"
+)
+
+// departments is a CSV of n departments below one root.
+func departments(n int) string {
+	var b strings.Builder
+	b.WriteString("orgCode,orgName,parentCode\n0,总部,\n")
+	for i := 1; i < n; i++ {
+		fmt.Fprintf(&b, "%d,部门%d,0\n", i, i)
+	}
+	return b.String()
+}
+
+func TestStatusAnswersWithItsExitCode(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	r := s.operate(t, "status")
+	require.Equal(t, 1, r.code())
+	require.Equal(t, "Nothing has been pushed yet.\n", r.out)
+
+	require.NoError(t, s.pushFile(t, "full", "", "d.csv", departments(30)).err)
+	r = s.operate(t, "status")
+	require.Zero(t, r.code(), "no target wants it, so all is synced")
+	require.Contains(t, r.out, "State: synced")
+	require.Contains(t, s.operate(t, "status", "--tenant", "t1").out, "State: synced")
+	require.Equal(t, 1, s.operate(t, "status", "--tenant", "nobody").code())
+
+	require.NoError(t, s.pushFile(t, "full", "", "d.csv", departments(1)).err)
+	r = s.operate(t, "status", "--tenant", "t1", "--instance", "i1")
+	require.Equal(t, 2, r.code())
+	require.Contains(t, r.out, "held (29 deletions wait)")
+	require.Regexp(t, "decide with `orgsync holds approve [0-9a-f-]{36}` or `reject`", r.out)
+}
+
+func TestStatusOfATargetThatIsDownIsDegraded(t *testing.T) {
+	t.Parallel()
+	server, err := scimserver.New(scimserver.Options{Token: "scim-token"})
+	require.NoError(t, err)
+	listening := httptest.NewServer(server)
+	t.Cleanup(listening.Close)
+	s := serve(t, "--config", write(t, "orgsync.yaml", "targets:\n  - {name: corp, type: scim, url: "+listening.URL+", auth: {type: bearer, token: a-wrong-token}}\n"))
+	require.Contains(t, s.out.String(), "Target              corp (scim) "+listening.URL)
+	require.NoError(t, s.pushFile(t, "full", "", "d.csv", departments(3)).err)
+	s.out.await(t, "target is down", nil)
+	r := s.operate(t, "status")
+	require.Equal(t, 3, r.code(), r.out)
+	require.Contains(t, r.out, "State: degraded")
+	require.Contains(t, r.out, "corp (down)")
+	require.NotContains(t, r.out+s.out.String(), "a-wrong-token")
+}
+
+// A summary of more tenants than a page holds is of all of them.
+func TestStatusReadsEveryPage(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	file := write(t, "d.csv", "orgCode,orgName\n1,a\n")
+	for i := range 102 {
+		require.NoError(t, s.push(t, "org", file, "--tenant", fmt.Sprintf("t%03d", i)).err)
+	}
+	r := s.operate(t, "status")
+	require.Zero(t, r.code())
+	require.Len(t, regexp.MustCompile(`│ t\d{3} `).FindAllString(r.out, -1), 102)
+}
+
+func TestStatusWatchesUntilStopped(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	require.NoError(t, s.pushFile(t, "full", "", "d.csv", departments(3)).err)
+	ctx, cancel := context.WithCancel(t.Context())
+	out := newLockedBuffer()
+	root := rootCommand(nil)
+	root.SetOut(out)
+	root.SetArgs([]string{"status", "--watch", "--url", s.base, "--data-dir", s.dir})
+	ended := make(chan error, 1)
+	go func() { ended <- root.ExecuteContext(ctx) }()
+	out.await(t, "State: synced", nil)
+	cancel()
+	require.NoError(t, <-ended)
+}
+
+func TestHoldsAreListedAndDecided(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	require.Equal(t, "Nothing is held.\n", s.operate(t, "holds", "list").out)
+	require.NoError(t, s.pushFile(t, "full", "", "d.csv", departments(30)).err)
+	hold := func() string {
+		require.NoError(t, s.pushFile(t, "full", "", "d.csv", departments(2)).err)
+		r := s.operate(t, "holds", "list")
+		require.NoError(t, r.err)
+		require.Contains(t, r.out, " t1 ")
+		require.Contains(t, r.out, " 28 ")
+		return regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}`).FindString(r.out)
+	}
+	r := s.operate(t, "holds", "reject", hold(), "--reason", "a wrong export")
+	require.NoError(t, r.err)
+	require.Equal(t, "Rejected: the departments stay.\n", r.out)
+	require.Len(t, listed[any](t, s, "/departments"), 30)
+
+	id := hold()
+	r = s.operate(t, "holds", "approve", id, "--reason", "they closed")
+	require.NoError(t, r.err)
+	require.Equal(t, "Approved: 28 departments are deleted.\n", r.out)
+	require.Len(t, listed[any](t, s, "/departments"), 2)
+	require.ErrorContains(t, s.operate(t, "holds", "approve", id).err, "Conflict: ")
+
+	type record struct{ Note string }
+	notes := listed[record](t, s, "/pushes")
+	require.Regexp(t, `^approved by \S+ at \S+: they closed$`, notes[0].Note)
+}

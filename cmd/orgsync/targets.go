@@ -1,0 +1,162 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/openkoo/connector/config"
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/fanout"
+	"github.com/openkoo/connector/storage"
+	"github.com/openkoo/connector/target"
+	"github.com/openkoo/connector/target/keycloak"
+	"github.com/openkoo/connector/target/ldap"
+	"github.com/openkoo/connector/target/scim"
+	"github.com/openkoo/connector/target/webhook"
+)
+
+// connectorType is what a target's type stands for.
+type connectorType struct {
+	validate func(*config.Target) error
+	open     func(*config.Target) (target.Connector, error)
+}
+
+var connectorTypes = map[string]connectorType{
+	"scim":     of(scimConfig, scim.New),
+	"webhook":  of(webhookConfig, webhook.New),
+	"ldap":     of(ldapConfig, ldap.New),
+	"keycloak": of(keycloakConfig, keycloak.New),
+}
+
+// of joins a connector's configuration and its constructor.
+func of[C interface{ Validate() error }, T target.Connector](configure func(*config.Target) C, open func(C) (T, error)) connectorType {
+	return connectorType{
+		validate: func(t *config.Target) error { return configure(t).Validate() },
+		open: func(t *config.Target) (target.Connector, error) {
+			connector, err := open(configure(t))
+			if err != nil {
+				return nil, err // a nil of its own type would not be nil
+			}
+			return connector, nil
+		},
+	}
+}
+
+func scimConfig(t *config.Target) scim.Config {
+	return scim.Config{
+		URL: t.URL, BearerToken: t.Auth.Token.Reveal(), UserName: t.Auth.UserName, Password: t.Auth.Password.Reveal(),
+		Parents: scim.Parents(t.Parents), Timeout: t.Timeout, CAFile: t.CAFile, MembersPerChange: t.MembersPerChange,
+		DenyPrivate: !allowsPrivate(t, true),
+	}
+}
+
+func webhookConfig(t *config.Target) webhook.Config {
+	return webhook.Config{
+		URL: t.URL, Secrets: t.Auth.SigningSecrets(), Timeout: t.Timeout, CAFile: t.CAFile, AllowPrivate: allowsPrivate(t, false),
+	}
+}
+
+func ldapConfig(t *config.Target) ldap.Config {
+	return ldap.Config{
+		URL: t.URL, BindDN: t.Auth.UserName, Password: t.Auth.Password.Reveal(),
+		BaseDN: t.LDAP.BaseDN, DepartmentsDN: t.LDAP.DepartmentsDN, InactiveDN: t.LDAP.InactiveDN,
+		InactiveAttribute: t.LDAP.InactiveAttribute, InactiveValue: t.LDAP.InactiveValue,
+		ExternalIDAttribute: t.LDAP.ExternalIDAttribute, RemoteIDAttribute: t.LDAP.RemoteIDAttribute,
+		Plaintext: t.LDAP.Plaintext, CAFile: t.CAFile, Timeout: t.Timeout, Connections: t.Concurrency,
+		DenyPrivate: !allowsPrivate(t, true),
+	}
+}
+
+func keycloakConfig(t *config.Target) keycloak.Config {
+	return keycloak.Config{
+		URL: t.URL, Realm: t.Realm, ClientID: t.Auth.UserName, ClientSecret: t.Auth.Password.Reveal(),
+		Timeout: t.Timeout, CAFile: t.CAFile, DenyPrivate: !allowsPrivate(t, true),
+	}
+}
+
+// allowsPrivate is the target's own word, or its type's default. A webhook's
+// receiver is the one that an outsider may have a say in.
+func allowsPrivate(t *config.Target, fallback bool) bool {
+	if t.AllowPrivate != nil {
+		return *t.AllowPrivate
+	}
+	return fallback
+}
+
+// whereabouts is a target's URL as it may be shown: the path of a webhook may
+// be a secret.
+func whereabouts(t *config.Target) string {
+	u, err := url.Parse(t.URL)
+	switch {
+	case t.Type != "webhook":
+		return t.URL
+	case err != nil:
+		return ""
+	default:
+	}
+	return u.Scheme + "://" + u.Host
+}
+
+// places says where a connector's settings stand in YAML, if not right under
+// the target.
+var places = map[string]string{
+	"secrets": "auth", "baseDN": "ldap", "departmentsDN": "ldap", "inactiveDN": "ldap", "inactiveAttribute": "ldap", "inactiveValue": "ldap",
+	"externalIDAttribute": "ldap", "remoteIDAttribute": "ldap",
+}
+
+// checkTargets reports what a connector would not take, all at once.
+func checkTargets(configured []config.Target) error {
+	var errs []error
+	for i := range configured {
+		kind, ok := connectorTypes[configured[i].Type]
+		if !ok {
+			continue // refused already
+		}
+		if err := kind.validate(&configured[i]); err != nil {
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				name, _, _ := strings.Cut(line, ":")
+				name, _, _ = strings.Cut(name, "[")
+				if place := places[name]; place != "" {
+					line = place + "." + line
+				}
+				errs = append(errs, fmt.Errorf("targets[%d].%s", i, line))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func buildTargets(configured []config.Target) ([]fanout.Target, error) {
+	var targets []fanout.Target
+	var errs []error
+	for i := range configured {
+		t := &configured[i]
+		connector, err := connectorTypes[t.Type].open(t)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("target %q: %w", t.Name, err))
+			continue
+		}
+		targets = append(targets, fanout.Target{
+			Name: t.Name, Type: t.Type, Connector: connector, Match: matchOf(t),
+			OnRevoke: fanout.Policy(t.OnRevoke), OnDelete: fanout.Policy(t.OnDelete),
+			UserNames: fanout.Naming(t.UserNames), Concurrency: t.Concurrency,
+		})
+	}
+	return targets, errors.Join(errs...)
+}
+
+// matchOf says which scopes a target wants: production data, or debugging data
+// where it asks for it, of the tenants it names.
+func matchOf(t *config.Target) storage.Match {
+	wanted, tenants := directory.Prod, slices.Clone(t.Tenants)
+	if t.TestData {
+		wanted = directory.Test
+	}
+	all := len(tenants) == 0 || slices.Contains(tenants, "*")
+	return func(scope directory.Scope) bool {
+		return scope.Dataset == wanted && (all || slices.Contains(tenants, scope.TenantID))
+	}
+}

@@ -1,0 +1,218 @@
+package explain
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/openkoo/connector/marketplace"
+)
+
+// family is one of the ways the marketplace signs (spec/marketplace.md §0).
+type family string
+
+const (
+	unknownFamily family = ""
+	kitV2         family = "kit V2"
+	baseV2        family = "base V2"
+)
+
+func familyOf(r *Request) family {
+	query := r.URL.Query()
+	switch {
+	case r.Header.Get("x-sign") != "", strings.Contains(r.URL.Path, "/produceAPI/v2/"):
+		return kitV2
+	case query.Has("signature") && query.Has("nonce"):
+		return baseV2
+	default:
+		return unknownFamily
+	}
+}
+
+// Step is a stage of how a signature comes about.
+type Step struct{ Title, Text string }
+
+// Finding is what is wrong, and what to do about it.
+type Finding struct{ Cause, Remedy string }
+
+// Report is a call taken apart.
+type Report struct {
+	// Valid says that the signature holds, as the connector judges.
+	Valid bool
+	Steps []Step
+	// Findings are what is wrong, the likeliest cause first.
+	Findings []Finding
+}
+
+// call is what a signature is made of.
+type call struct {
+	family                      family
+	nonce, timestamp, signature string
+	body                        []byte
+}
+
+// Explain takes a call apart. keys are the access keys that should sign, the
+// current one first; window is how far the timestamp may be from at (zero: the
+// time of the capture, or else now). No access key is part of the report.
+func Explain(r *Request, keys []string, window time.Duration, at time.Time) (*Report, error) {
+	if len(keys) == 0 {
+		return nil, errors.New("no access key; give the one that the seller console shows")
+	}
+	c, err := read(r)
+	if err != nil {
+		return nil, err
+	}
+	report := &Report{Steps: []Step{
+		{"Generation", string(c.family) + ", " + r.Method + " " + r.URL.Path},
+		{"Nonce", shown(c.nonce)}, {"Timestamp", stamp(c.timestamp)}, {"Signature received", shown(c.signature)},
+	}}
+	report.missing(c)
+	canonical, err := marketplace.Canonical(c.body)
+	if err != nil {
+		report.find("The body cannot be canonicalised: "+err.Error(), "Send a JSON object in UTF-8.")
+		return report, nil
+	}
+	report.Steps = append(report.Steps, Step{"Canonical payload", excerpt(canonical)}, Step{"Signed text", c.formula()})
+	for i, key := range keys {
+		report.Steps = append(report.Steps, Step{fmt.Sprintf("Signature expected with key %d", i+1), c.sign(key, canonical)})
+	}
+	report.judge(c, keys, canonical)
+	if at.IsZero() {
+		at = r.At
+	}
+	if at.IsZero() {
+		at = time.Now()
+	}
+	report.clock(c, at, window)
+	return report, nil
+}
+
+func read(r *Request) (*call, error) {
+	c := &call{family: familyOf(r), body: r.Body}
+	switch query := r.URL.Query(); c.family {
+	case kitV2:
+		c.nonce, c.timestamp, c.signature = r.Header.Get("x-nonce"), r.Header.Get("x-timestamp"), r.Header.Get("x-sign")
+	case baseV2:
+		c.nonce, c.timestamp, c.signature = query.Get("nonce"), query.Get("timestamp"), query.Get("signature")
+	default:
+		return nil, errors.New("no call of a production address: want the header x-sign (kit V2), or the parameters signature, timestamp and nonce (base V2)")
+	}
+	return c, nil
+}
+
+// sign is the signature as the guide makes it (spec/marketplace.md §1.2, §1.3).
+func (c *call) sign(key string, payload []byte) string {
+	if c.family == baseV2 {
+		payload = []byte(hexHMAC(key, string(payload)))
+	}
+	return hexHMAC(key, key+c.nonce+c.timestamp+string(payload))
+}
+
+func (c *call) formula() string {
+	if c.family == baseV2 {
+		return "accessKey + nonce + timestamp + lowercase(hex(HMAC-SHA256(accessKey, canonical payload)))"
+	}
+	return "accessKey + nonce + timestamp + canonical payload"
+}
+
+func hexHMAC(key, text string) string {
+	mac := hmac.New(sha256.New, []byte(key))
+	mac.Write([]byte(text))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+func (r *Report) find(cause, remedy string) {
+	r.Findings = append(r.Findings, Finding{cause, remedy})
+}
+
+func (r *Report) missing(c *call) {
+	names := map[family][3]string{kitV2: {"x-nonce", "x-timestamp", "x-sign"}, baseV2: {"nonce", "timestamp", "signature"}}[c.family]
+	for i, value := range []string{c.nonce, c.timestamp, c.signature} {
+		if value == "" {
+			r.find(names[i]+" is missing", "Send it; a proxy in between may have dropped it.")
+		}
+	}
+}
+
+// judge finds out how the signature was made.
+func (r *Report) judge(c *call, keys []string, canonical []byte) {
+	if c.signature == "" {
+		return
+	}
+	given := strings.ToLower(strings.TrimSpace(c.signature))
+	for i, key := range keys {
+		for _, accepted := range [][]byte{canonical, c.body} {
+			if hmac.Equal([]byte(given), []byte(c.sign(key, accepted))) {
+				r.Valid = true
+				r.Steps = append(r.Steps, Step{"Verdict", fmt.Sprintf("the signature holds, made with key %d", i+1)})
+				return
+			}
+		}
+	}
+	for i, key := range keys {
+		if m, ok := c.recognise(key, given, canonical); ok {
+			which := ""
+			if i > 0 {
+				which = fmt.Sprintf(" (with key %d)", i+1)
+			}
+			r.find(m.cause+which, m.remedy)
+			return
+		}
+	}
+	r.find("No known mistake makes this signature: most likely another access key signed it, or the body was changed on its way",
+		"Compare the access key with the seller console's, character by character; capture the body as bytes, before any framework parses and writes it again.")
+}
+
+func (r *Report) clock(c *call, at time.Time, window time.Duration) {
+	ms, err := strconv.ParseInt(c.timestamp, 10, 64)
+	switch {
+	case c.timestamp == "":
+		return
+	case err != nil:
+		r.find("The timestamp is no number", "Send UNIX milliseconds, 13 digits.")
+		return
+	case len(c.timestamp) == 10 && c.family == baseV2:
+		ms *= 1000
+	case len(c.timestamp) != 13:
+		r.find(fmt.Sprintf("The timestamp has %d digits", len(c.timestamp)), "Send UNIX milliseconds, 13 digits; 10 are seconds.")
+		return
+	}
+	if skew := at.Sub(time.UnixMilli(ms)); skew.Abs() > window {
+		r.Valid = false
+		r.find(fmt.Sprintf("The timestamp is %s away from %s, and %s are allowed", skew.Abs().Round(time.Second), at.UTC().Format(time.RFC3339), window),
+			"If the capture is old, this is its age: give the time it was made with --at. Otherwise set the clocks of both machines by NTP.")
+	}
+}
+
+func stamp(text string) string {
+	ms, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || len(text) != 13 {
+		return shown(text)
+	}
+	return text + " = " + time.UnixMilli(ms).UTC().Format("2006-01-02 15:04:05.000 UTC")
+}
+
+func shown(text string) string {
+	if text == "" {
+		return "(missing)"
+	}
+	return text
+}
+
+// excerpt shortens a payload in its middle.
+func excerpt(payload []byte) string {
+	const most = 2000
+	if len(payload) <= most {
+		return string(payload)
+	}
+	head := bytes.ToValidUTF8(payload[:most/2], nil)
+	tail := bytes.ToValidUTF8(payload[len(payload)-most/2:], nil)
+	return string(slices.Concat(head, fmt.Appendf(nil, " … %d bytes … ", len(payload)-len(head)-len(tail)), tail))
+}

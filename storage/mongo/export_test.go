@@ -1,0 +1,4 @@
+package mongo
+
+// NewID makes names for tests.
+func NewID() string { return newID() }

@@ -1,0 +1,210 @@
+package mongo
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
+)
+
+// State implements storage.Reader.
+func (s *Store) State(ctx context.Context, scope directory.Scope) (directory.State, error) {
+	if err := s.ready(ctx); err != nil {
+		return directory.State{}, err
+	}
+	doc, err := s.scopeDoc(ctx, scope)
+	if errors.Is(err, driver.ErrNoDocuments) || err == nil && !doc.Seen {
+		return directory.State{}, fmt.Errorf("scope %s: %w", scope, storage.ErrNotFound)
+	}
+	if err != nil {
+		return directory.State{}, s.failed(err, "read scope %s", scope)
+	}
+	return doc.state()
+}
+
+// byPlace is the order of lists: by tenant, instance and key.
+var byPlace = bson.D{{Key: "ten", Value: 1}, {Key: "inst", Value: 1}, {Key: "key", Value: 1}}
+
+// behindPlace selects what follows a place in the order of lists.
+func behindPlace(tenantID, instanceID, key string) bson.E {
+	greater := func(text string) bson.D { return bson.D{{Key: "$gt", Value: text}} }
+	return bson.E{Key: "$or", Value: bson.A{
+		bson.D{{Key: "ten", Value: greater(tenantID)}},
+		bson.D{{Key: "ten", Value: tenantID}, {Key: "inst", Value: greater(instanceID)}},
+		bson.D{{Key: "ten", Value: tenantID}, {Key: "inst", Value: instanceID}, {Key: "key", Value: greater(key)}},
+	}}
+}
+
+// States implements storage.Reader.
+func (s *Store) States(ctx context.Context, f storage.EntityFilter, page storage.Page) ([]directory.State, string, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, "", err
+	}
+	where := append(placeFilter(f.Dataset, f.InstanceID, f.TenantID), bson.E{Key: "k", Value: int32(0)}, bson.E{Key: "seen", Value: true})
+	if page.Cursor != "" {
+		parts, err := storage.DecodeCursor(page.Cursor, 2)
+		if err != nil {
+			return nil, "", err
+		}
+		where = append(where, behindPlace(parts[0], parts[1], ""))
+	}
+	limit := page.Size()
+	cursor, err := s.directory.Find(ctx, where, options.Find().SetSort(byPlace).SetLimit(int64(limit)+1))
+	var docs []scopeDoc
+	if err == nil {
+		err = cursor.All(ctx, &docs)
+	}
+	if err != nil {
+		return nil, "", s.failed(err, "list states")
+	}
+	next := ""
+	if len(docs) > limit {
+		docs = docs[:limit]
+		next = storage.EncodeCursor(docs[limit-1].TenantID, docs[limit-1].InstanceID)
+	}
+	states := make([]directory.State, len(docs))
+	for i := range docs {
+		if states[i], err = docs[i].state(); err != nil {
+			return nil, "", err
+		}
+	}
+	return states, next, nil
+}
+
+// list reads a page of one kind of entity, by tenant, instance and key.
+func list[T any](ctx context.Context, s *Store, kind directory.Kind, f storage.EntityFilter, page storage.Page, decode func(*entityDoc) (T, error)) ([]storage.Scoped[T], string, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, "", err
+	}
+	where := append(placeFilter(f.Dataset, f.InstanceID, f.TenantID), bson.E{Key: "k", Value: int32(kind)})
+	if !f.Deleted {
+		where = append(where, bson.E{Key: "gone", Value: false})
+	}
+	if f.Key != "" {
+		where = append(where, bson.E{Key: "key", Value: f.Key})
+	}
+	if f.Parent != nil {
+		where = append(where, bson.E{Key: "parent", Value: *f.Parent})
+	}
+	if page.Cursor != "" {
+		parts, err := storage.DecodeCursor(page.Cursor, 3)
+		if err != nil {
+			return nil, "", err
+		}
+		where = append(where, behindPlace(parts[0], parts[1], parts[2]))
+	}
+	limit := page.Size()
+	docs, err := s.entities(ctx, s.directory, where, options.Find().SetSort(byPlace).SetLimit(int64(limit)+1))
+	if err != nil {
+		return nil, "", s.failed(err, "list entities")
+	}
+	next := ""
+	if len(docs) > limit {
+		docs = docs[:limit]
+		last := &docs[limit-1]
+		next = storage.EncodeCursor(last.TenantID, last.InstanceID, last.Key)
+	}
+	found := make([]storage.Scoped[T], len(docs))
+	for i := range docs {
+		found[i].Scope = docs[i].scope()
+		if found[i].Entity, err = decode(&docs[i]); err != nil {
+			return nil, "", err
+		}
+	}
+	return found, next, nil
+}
+
+// Tenants implements storage.Reader.
+func (s *Store) Tenants(ctx context.Context, f storage.EntityFilter, page storage.Page) ([]storage.Scoped[directory.Tenant], string, error) {
+	return list(ctx, s, directory.KindTenant, f, page, (*entityDoc).tenant)
+}
+
+// Departments implements storage.Reader.
+func (s *Store) Departments(ctx context.Context, f storage.EntityFilter, page storage.Page) ([]storage.Scoped[directory.Department], string, error) {
+	return list(ctx, s, directory.KindDepartment, f, page, (*entityDoc).department)
+}
+
+// Users implements storage.Reader.
+func (s *Store) Users(ctx context.Context, f storage.EntityFilter, page storage.Page) ([]storage.Scoped[directory.User], string, error) {
+	return list(ctx, s, directory.KindUser, f, page, (*entityDoc).user)
+}
+
+// Applications implements storage.Reader.
+func (s *Store) Applications(ctx context.Context, f storage.EntityFilter, page storage.Page) ([]storage.Scoped[directory.Application], string, error) {
+	return list(ctx, s, directory.KindApplication, f, page, (*entityDoc).application)
+}
+
+// Pushes implements storage.Reader.
+func (s *Store) Pushes(ctx context.Context, f storage.PushFilter, page storage.Page) ([]storage.Record, string, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, "", err
+	}
+	where := append(placeFilter(f.Dataset, f.InstanceID, f.TenantID), bson.E{Key: "phase", Value: realPhases})
+	if f.Kind != "" {
+		where = append(where, bson.E{Key: "kind", Value: string(f.Kind)})
+	}
+	if f.Result != "" {
+		where = append(where, bson.E{Key: "result", Value: string(f.Result)})
+	}
+	if page.Cursor != "" {
+		parts, err := storage.DecodeCursor(page.Cursor, 1)
+		if err != nil {
+			return nil, "", err
+		}
+		where = append(where, bson.E{Key: "_id", Value: bson.D{{Key: "$lt", Value: parts[0]}}})
+	}
+	limit := page.Size()
+	cursor, err := s.journal.Find(ctx, where, options.Find().SetSort(bson.D{{Key: "_id", Value: -1}}).SetLimit(int64(limit)+1).SetProjection(withoutBodies))
+	var docs []recordDoc
+	if err == nil {
+		err = cursor.All(ctx, &docs)
+	}
+	if err != nil {
+		return nil, "", s.failed(err, "list pushes")
+	}
+	next := ""
+	if len(docs) > limit {
+		docs = docs[:limit]
+		next = storage.EncodeCursor(docs[limit-1].ID)
+	}
+	records := make([]storage.Record, len(docs))
+	for i := range docs {
+		if records[i], err = docs[i].record(); err != nil {
+			return nil, "", err
+		}
+	}
+	return records, next, nil
+}
+
+// Push implements storage.Reader.
+func (s *Store) Push(ctx context.Context, id string) (storage.Record, []directory.Decision, error) {
+	if err := s.ready(ctx); err != nil {
+		return storage.Record{}, nil, err
+	}
+	doc, err := s.find(ctx, id, bson.D{{Key: "raw", Value: 0}, {Key: "redo", Value: 0}})
+	if err != nil {
+		return storage.Record{}, nil, err
+	}
+	record, err := doc.record()
+	if err != nil {
+		return record, nil, err
+	}
+	text, err := s.join(ctx, id, "decisions", doc.Decisions)
+	if err != nil {
+		return record, nil, s.failed(err, "read decisions of push %s", id)
+	}
+	var decisions []directory.Decision
+	if len(text) > 0 {
+		if err := json.Unmarshal(text, &decisions); err != nil {
+			return record, nil, fmt.Errorf("stored decisions of push %s: %w", id, err)
+		}
+	}
+	return record, decisions, nil
+}

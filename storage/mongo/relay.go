@@ -1,0 +1,312 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
+)
+
+// relayDoc is how far a target's relay has read, in the collection relays.
+type relayDoc struct {
+	Target string `bson:"relay"`
+	Seq    int64  `bson:"seq"`
+}
+
+func relayID(targetName string) string { return "relay/" + targetName }
+
+// cursor reads how far a target's relay has come.
+func (s *Store) cursor(ctx context.Context, targetName string) (int64, error) {
+	var doc relayDoc
+	err := s.relays.FindOne(ctx, bson.D{{Key: "_id", Value: relayID(targetName)}}).Decode(&doc)
+	if errors.Is(err, driver.ErrNoDocuments) {
+		return 0, nil
+	}
+	return doc.Seq, err
+}
+
+// Relay implements storage.Fanout. The slots come first and the cursor after:
+// what a crash or another replica does twice in between changes nothing.
+func (s *Store) Relay(ctx context.Context, targetName string, opts storage.RelayOptions, limit int) (int, []directory.Scope, error) {
+	if err := s.ready(ctx); err != nil {
+		return 0, nil, err
+	}
+	read, scopes, err := s.relay(ctx, targetName, opts, limit)
+	return read, scopes, s.failed(err, "relay to %s", targetName)
+}
+
+// relayFields are what a relay needs of an entity.
+var relayFields = bson.D{
+	{Key: "s", Value: 1}, {Key: "ds", Value: 1}, {Key: "ten", Value: 1}, {Key: "inst", Value: 1},
+	{Key: "k", Value: 1}, {Key: "key", Value: 1}, {Key: "v", Value: 1}, {Key: "seq", Value: 1},
+}
+
+func (s *Store) relay(ctx context.Context, targetName string, opts storage.RelayOptions, limit int) (int, []directory.Scope, error) {
+	feed, err := s.sequence(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	for {
+		cursor, err := s.cursor(ctx, targetName)
+		if err != nil || cursor >= feed.Seq {
+			return 0, nil, err
+		}
+		changes, err := s.changes(ctx, cursor, feed.Seq, limit, relayFields)
+		if err != nil || len(changes) == 0 {
+			return 0, nil, err
+		}
+		scopes, err := s.mark(ctx, targetName, opts, changes)
+		if err != nil {
+			return 0, nil, err
+		}
+		moved, err := s.moveCursor(ctx, targetName, cursor, changes[len(changes)-1].Seq)
+		if err != nil {
+			return 0, nil, err
+		}
+		if moved {
+			return len(changes), scopes, nil
+		}
+		// Another replica relayed the same: go on from where it came to.
+	}
+}
+
+// moveCursor moves a relay on from where it was found.
+func (s *Store) moveCursor(ctx context.Context, targetName string, from, to int64) (bool, error) {
+	filter := bson.D{{Key: "_id", Value: relayID(targetName)}, {Key: "seq", Value: from}}
+	update := options.UpdateOne()
+	if from == 0 {
+		filter, update = bson.D{{Key: "_id", Value: relayID(targetName)}, {Key: "seq", Value: bson.D{{Key: "$lte", Value: int64(0)}}}}, update.SetUpsert(true)
+	}
+	result, err := s.relays.UpdateOne(ctx, filter, set(bson.D{{Key: "relay", Value: targetName}, {Key: "seq", Value: to}}), update)
+	if duplicate(err) {
+		return false, nil
+	}
+	return err == nil && result.MatchedCount+result.UpsertedCount > 0, err
+}
+
+// marks gathers the slots that changes make due.
+type marks struct {
+	target string
+	slots  map[string]*slotDoc // by _id
+	order  []string
+	// departments are the changed ones by scope, tenants the scopes whose tenant
+	// changed: what their users look like holds their names.
+	departments map[string][]string
+	tenants     []string
+	scopes      map[string]directory.Scope
+}
+
+func (m *marks) add(e *entityDoc, kind storage.SlotKind) {
+	id := slotID(m.target, e.Scope, kind, e.Key)
+	m.slots[id] = &slotDoc{
+		ID: id, Scope: e.Scope, Place: e.Place, Target: m.target, Kind: int32(kind), Key: e.Key,
+		State: int32(storage.SlotPending), Desired: e.Version, Dirty: never,
+	}
+	m.order = append(m.order, id)
+}
+
+// change notes which slots a change makes due.
+func (m *marks) change(e *entityDoc, placements bool) {
+	switch directory.Kind(e.Kind) {
+	case directory.KindDepartment:
+		m.add(e, storage.SlotDepartment)
+		if placements {
+			m.add(e, storage.SlotPlacement)
+		}
+		m.departments[e.Scope] = append(m.departments[e.Scope], e.Key)
+	case directory.KindUser:
+		m.add(e, storage.SlotUser)
+		m.add(e, storage.SlotMembership)
+	case directory.KindTenant:
+		m.tenants = append(m.tenants, e.Scope)
+	default:
+		return
+	}
+	m.scopes[e.Scope] = e.scope()
+}
+
+// mark turns changes into due slots and returns the scopes that have some.
+func (s *Store) mark(ctx context.Context, targetName string, opts storage.RelayOptions, changes []entityDoc) ([]directory.Scope, error) {
+	m := &marks{target: targetName, slots: make(map[string]*slotDoc), departments: make(map[string][]string), scopes: make(map[string]directory.Scope)}
+	for i := range changes {
+		if opts.Match == nil || opts.Match(changes[i].scope()) {
+			m.change(&changes[i], opts.Placements)
+		}
+	}
+	for part := range slices.Chunk(m.order, keysAtOnce) {
+		if err := s.markSlots(ctx, m, part); err != nil {
+			return nil, err
+		}
+	}
+	for scope, codes := range m.departments {
+		if err := s.markUsersIn(ctx, targetName, scope, codes); err != nil {
+			return nil, err
+		}
+	}
+	for _, scope := range m.tenants {
+		filter := bson.D{{Key: "t", Value: targetName}, {Key: "s", Value: scope}, {Key: "k", Value: int32(storage.SlotUser)}}
+		if _, err := s.slots.UpdateMany(ctx, filter, s.due(nil)); err != nil {
+			return nil, err
+		}
+	}
+	scopes := make([]directory.Scope, 0, len(m.scopes))
+	for _, scope := range m.scopes {
+		scopes = append(scopes, scope)
+	}
+	sortScopes(scopes)
+	return scopes, nil
+}
+
+// due is the update that makes a slot due at once and starts its attempts anew.
+// What is known of the target's side stays.
+func (s *Store) due(fields bson.D) bson.D {
+	now := millis(s.options.Now())
+	return bson.D{
+		{Key: "$set", Value: append(fields, bson.E{Key: "state", Value: int32(storage.SlotPending)}, bson.E{Key: "attempts", Value: 0},
+			bson.E{Key: "due", Value: now}, bson.E{Key: "class", Value: ""}, bson.E{Key: "error", Value: ""}, bson.E{Key: "failed", Value: int64(0)})},
+		{Key: "$inc", Value: bson.D{{Key: "marks", Value: int64(1)}}},
+		{Key: "$min", Value: bson.D{{Key: "dirty", Value: now}}},
+	}
+}
+
+// markSlots makes slots due for a version that is newer than theirs, and makes
+// those that are not there.
+func (s *Store) markSlots(ctx context.Context, m *marks, ids []string) error {
+	there, err := s.slotVersions(ctx, ids)
+	if err != nil {
+		return err
+	}
+	now := millis(s.options.Now())
+	var models []driver.WriteModel
+	var fresh []any
+	for _, id := range ids {
+		slot := m.slots[id]
+		desired, ok := there[id]
+		if !ok {
+			slot.Due, slot.Dirty = now, now
+			fresh = append(fresh, slot)
+			continue
+		}
+		if desired < slot.Desired {
+			models = append(models, driver.NewUpdateOneModel().
+				SetFilter(bson.D{{Key: "_id", Value: id}, {Key: "s", Value: slot.Scope}, {Key: "desired", Value: bson.D{{Key: "$lt", Value: slot.Desired}}}}).
+				SetUpdate(s.due(bson.D{{Key: "desired", Value: slot.Desired}})))
+		}
+	}
+	if len(fresh) > 0 {
+		// A duplicate was made by another replica's relay just now: of the same
+		// change, or of an older one, which the next line makes up for.
+		_, err := s.slots.InsertMany(ctx, fresh, options.InsertMany().SetOrdered(false))
+		if duplicate(err) {
+			return s.markSlots(ctx, m, ids)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(models) == 0 {
+		return nil
+	}
+	_, err = s.slots.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+	return err
+}
+
+// slotVersions reads the desired versions of the slots that are there.
+func (s *Store) slotVersions(ctx context.Context, ids []string) (map[string]int64, error) {
+	cursor, err := s.slots.Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}},
+		options.Find().SetProjection(bson.D{{Key: "desired", Value: 1}}).SetBatchSize(int32(len(ids))+1))
+	if err != nil {
+		return nil, err
+	}
+	var docs []slotDoc
+	if err := cursor.All(ctx, &docs); err != nil {
+		return nil, err
+	}
+	versions := make(map[string]int64, len(docs))
+	for i := range docs {
+		versions[docs[i].ID] = docs[i].Desired
+	}
+	return versions, nil
+}
+
+// markUsersIn makes the slots of the departments' users due, and the memberships
+// of those that are in no group: theirs may have come, or gone. Users not
+// relayed yet have no slots; they come by themselves.
+func (s *Store) markUsersIn(ctx context.Context, targetName, scope string, codes []string) error {
+	after := ""
+	for {
+		users, err := s.entities(ctx, s.directory, bson.D{
+			{Key: "s", Value: scope}, {Key: "k", Value: int32(directory.KindUser)}, {Key: "parent", Value: bson.D{{Key: "$in", Value: codes}}},
+			{Key: "gone", Value: false}, {Key: "_id", Value: bson.D{{Key: "$gt", Value: after}}},
+		}, options.Find().SetProjection(bson.D{{Key: "key", Value: 1}}).SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(keysAtOnce).SetBatchSize(keysAtOnce+1))
+		if err != nil || len(users) == 0 {
+			return err
+		}
+		accounts, memberships := make(bson.A, len(users)), make(bson.A, len(users))
+		for i := range users {
+			accounts[i] = slotID(targetName, scope, storage.SlotUser, users[i].Key)
+			memberships[i] = slotID(targetName, scope, storage.SlotMembership, users[i].Key)
+		}
+		of := func(ids bson.A, more ...bson.E) bson.D {
+			return append(bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "s", Value: scope}}, more...)
+		}
+		_, err = s.slots.BulkWrite(ctx, []driver.WriteModel{
+			driver.NewUpdateManyModel().SetFilter(of(accounts)).SetUpdate(s.due(nil)),
+			driver.NewUpdateManyModel().SetFilter(of(memberships, bson.E{Key: "hash", Value: ""})).SetUpdate(s.due(nil)),
+		})
+		if err != nil || len(users) < keysAtOnce {
+			return err
+		}
+		after = users[len(users)-1].ID
+	}
+}
+
+// never is the time of what has not come: a slot that is delivered is dirty
+// since never.
+const never = math.MaxInt64
+
+// slotID is the _id of a slot.
+func slotID(targetName, scope string, kind storage.SlotKind, key string) string {
+	return url.PathEscape(targetName) + "/" + scope + "/" + strconv.Itoa(int(kind)) + "/" + url.PathEscape(key)
+}
+
+// sortScopes orders scopes, so that results do not depend on a map.
+func sortScopes(scopes []directory.Scope) {
+	slices.SortFunc(scopes, func(a, b directory.Scope) int { return strings.Compare(a.String(), b.String()) })
+}
+
+// Tenant implements storage.Fanout.
+func (s *Store) Tenant(ctx context.Context, scope directory.Scope) (directory.Tenant, bool, error) {
+	return s.reading(scope).Tenant(ctx)
+}
+
+// Department implements storage.Fanout.
+func (s *Store) Department(ctx context.Context, scope directory.Scope, code string) (directory.Department, bool, error) {
+	return s.reading(scope).Department(ctx, code)
+}
+
+// reading is a view outside of a turn: what it reads may change meanwhile.
+func (s *Store) reading(scope directory.Scope) *view {
+	return &view{store: s, scope: scope, id: scope.String()}
+}
+
+var errNoScope = errors.New("stored scope cannot be read")
+
+func parseScope(text string) (directory.Scope, error) {
+	scope, err := directory.ParseScope(text)
+	if err != nil {
+		return scope, fmt.Errorf("%w: %w", errNoScope, err)
+	}
+	return scope, nil
+}

@@ -1,0 +1,209 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
+)
+
+// slotDoc is a slot in the collection slots.
+type slotDoc struct {
+	ID          string `bson:"_id"`
+	Scope       string `bson:"s"` // the shard key
+	Place       `bson:",inline"`
+	Target      string `bson:"t"`
+	Kind        int32  `bson:"k"`
+	Key         string `bson:"key"`
+	State       int32  `bson:"state"`
+	Desired     int64  `bson:"desired"`
+	Delivered   int64  `bson:"delivered"`
+	Hash        string `bson:"hash"`
+	RemoteID    string `bson:"remote"`
+	Group       string `bson:"grp"`
+	Uncertain   bool   `bson:"uncertain"`
+	Marks       int64  `bson:"marks"`
+	Attempts    int    `bson:"attempts"`
+	Dirty       int64  `bson:"dirty"` // never while delivered
+	Due         int64  `bson:"due"`
+	Failed      int64  `bson:"failed"` // when Error came, 0 for none
+	Class       string `bson:"class"`
+	Error       string `bson:"error"`
+	DeliveredAt int64  `bson:"deliveredAt"`
+	// Fence is that of the newest lease the slot was claimed under.
+	Fence int64 `bson:"fence"`
+}
+
+func (d *slotDoc) slot() storage.Slot {
+	slot := storage.Slot{
+		SlotKey: storage.SlotKey{Target: d.Target, Scope: d.scope(), Kind: storage.SlotKind(d.Kind), Key: d.Key},
+		State:   storage.SlotState(d.State), Desired: d.Desired, Delivered: d.Delivered, Hash: d.Hash, RemoteID: d.RemoteID, Group: d.Group,
+		Uncertain: d.Uncertain, Marks: d.Marks, Attempts: d.Attempts, DueAt: fromMillis(d.Due),
+		ErrorClass: d.Class, LastError: d.Error, DeliveredAt: fromMillis(d.DeliveredAt),
+	}
+	if d.Dirty != never {
+		slot.DirtySince = fromMillis(d.Dirty)
+	}
+	return slot
+}
+
+// dueStates are the states in which a slot is tried when its time comes.
+var dueStates = bson.D{{Key: "$in", Value: bson.A{int32(storage.SlotPending), int32(storage.SlotRetrying)}}}
+
+// DueScopes implements storage.Fanout.
+func (s *Store) DueScopes(ctx context.Context, targetName string, now time.Time) (due []directory.Scope, next time.Time, err error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, next, err
+	}
+	open := bson.D{{Key: "t", Value: targetName}, {Key: "state", Value: dueStates}}
+	cursor, err := s.slots.Aggregate(ctx, bson.A{
+		bson.D{{Key: "$match", Value: append(open, bson.E{Key: "due", Value: bson.D{{Key: "$lte", Value: millis(now)}}})}},
+		bson.D{{Key: "$group", Value: bson.D{{Key: "_id", Value: "$s"}}}},
+	})
+	var found []struct {
+		Scope string `bson:"_id"`
+	}
+	if err == nil {
+		err = cursor.All(ctx, &found)
+	}
+	if err != nil {
+		return nil, next, s.failed(err, "find due scopes of %s", targetName)
+	}
+	for _, f := range found {
+		scope, err := parseScope(f.Scope)
+		if err != nil {
+			return nil, next, err
+		}
+		due = append(due, scope)
+	}
+	sortScopes(due)
+	var first slotDoc
+	err = s.slots.FindOne(ctx, append(open, bson.E{Key: "due", Value: bson.D{{Key: "$gt", Value: millis(now)}}}),
+		options.FindOne().SetSort(bson.D{{Key: "due", Value: 1}}).SetProjection(bson.D{{Key: "due", Value: 1}, {Key: "s", Value: 1}})).Decode(&first)
+	if errors.Is(err, driver.ErrNoDocuments) {
+		return due, next, nil
+	}
+	return due, fromMillis(first.Due), s.failed(err, "find due scopes of %s", targetName)
+}
+
+// Claim implements storage.Fanout.
+func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, limit int) ([]storage.Task, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	tasks, err := s.claim(ctx, lease, now, limit)
+	return tasks, s.failed(err, "claim slots of %s at %s", lease.Scope, lease.Target)
+}
+
+func (s *Store) claim(ctx context.Context, lease storage.Lease, now time.Time, limit int) ([]storage.Task, error) {
+	if err := s.checkLease(ctx, lease); err != nil {
+		return nil, err
+	}
+	scope := lease.Scope.String()
+	docs, err := s.findSlots(ctx, bson.D{
+		{Key: "t", Value: lease.Target}, {Key: "s", Value: scope}, {Key: "state", Value: dueStates},
+		{Key: "due", Value: bson.D{{Key: "$lte", Value: millis(now)}}},
+	}, bson.D{{Key: "k", Value: 1}, {Key: "due", Value: 1}, {Key: "key", Value: 1}}, limit)
+	if err != nil || len(docs) == 0 {
+		return nil, err
+	}
+	ids := make(bson.A, len(docs))
+	for i := range docs {
+		ids[i] = docs[i].ID
+	}
+	marked, err := s.slots.UpdateMany(ctx,
+		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "s", Value: scope}, {Key: "fence", Value: bson.D{{Key: "$lte", Value: lease.Fence}}}},
+		set(bson.D{{Key: "uncertain", Value: true}, {Key: "fence", Value: lease.Fence}}))
+	if err != nil {
+		return nil, err
+	}
+	if marked.MatchedCount < int64(len(ids)) {
+		return nil, fmt.Errorf("%s at %s: another claimed the same: %w", lease.Scope, lease.Target, storage.ErrLeaseLost)
+	}
+	return s.tasks(ctx, scope, docs)
+}
+
+// findSlots reads slots in an order.
+func (s *Store) findSlots(ctx context.Context, filter, sort bson.D, limit int) ([]slotDoc, error) {
+	cursor, err := s.slots.Find(ctx, filter, options.Find().SetSort(sort).SetLimit(int64(limit)).SetBatchSize(int32(limit)+1))
+	if err != nil {
+		return nil, err
+	}
+	var docs []slotDoc
+	err = cursor.All(ctx, &docs)
+	return docs, err
+}
+
+// tasks joins slots of one scope with the entities they deliver.
+func (s *Store) tasks(ctx context.Context, scope string, docs []slotDoc) ([]storage.Task, error) {
+	found := make(map[string]*entityDoc, len(docs))
+	for from := 0; from < len(docs); from += keysAtOnce {
+		part := docs[from:min(from+keysAtOnce, len(docs))]
+		ids := make(bson.A, len(part))
+		for i := range part {
+			ids[i] = entityID(scope, storage.SlotKind(part[i].Kind).Entity(), part[i].Key)
+		}
+		entities, err := s.entities(ctx, s.directory, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "s", Value: scope}},
+			options.Find().SetBatchSize(keysAtOnce+1))
+		if err != nil {
+			return nil, err
+		}
+		for i := range entities {
+			found[entities[i].ID] = &entities[i]
+		}
+	}
+	tasks := make([]storage.Task, len(docs))
+	for i := range docs {
+		tasks[i].Slot = docs[i].slot()
+		kind := tasks[i].Kind.Entity()
+		entity, ok := found[entityID(scope, kind, docs[i].Key)]
+		switch {
+		case !ok:
+		case kind == directory.KindDepartment:
+			d, _ := entity.department()
+			tasks[i].Department = &d
+		default:
+			u, err := entity.user()
+			if err != nil {
+				return nil, err
+			}
+			tasks[i].User = &u
+		}
+	}
+	return tasks, nil
+}
+
+// Lookup implements storage.Fanout.
+func (s *Store) Lookup(ctx context.Context, targetName string, scope directory.Scope, kind storage.SlotKind, keys []string) (map[string]storage.Task, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	name := scope.String()
+	found := make(map[string]storage.Task, len(keys))
+	for from := 0; from < len(keys); from += keysAtOnce {
+		part := keys[from:min(from+keysAtOnce, len(keys))]
+		ids := make(bson.A, len(part))
+		for i, key := range part {
+			ids[i] = slotID(targetName, name, kind, key)
+		}
+		docs, err := s.findSlots(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "s", Value: name}}, bson.D{{Key: "_id", Value: 1}}, len(part))
+		if err != nil {
+			return nil, s.failed(err, "look slots of %s up", targetName)
+		}
+		tasks, err := s.tasks(ctx, name, docs)
+		if err != nil {
+			return nil, s.failed(err, "look slots of %s up", targetName)
+		}
+		for _, task := range tasks {
+			found[task.Key] = task
+		}
+	}
+	return found, nil
+}

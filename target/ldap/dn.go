@@ -1,0 +1,103 @@
+package ldap
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	ldapv3 "github.com/go-ldap/ldap/v3"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/target"
+)
+
+// place is a DN taken apart.
+type place struct {
+	attribute, value string // of the first RDN
+	parent           string
+}
+
+func splitDN(text string) (place, error) {
+	dn, err := ldapv3.ParseDN(text)
+	if err != nil {
+		return place{}, fmt.Errorf("DN %q: %w", text, err)
+	}
+	if len(dn.RDNs) == 0 || len(dn.RDNs[0].Attributes) == 0 {
+		return place{}, fmt.Errorf("DN %q: empty", text)
+	}
+	first := dn.RDNs[0].Attributes[0]
+	return place{attribute: strings.ToLower(first.Type), value: first.Value, parent: (&ldapv3.DN{RDNs: dn.RDNs[1:]}).String()}, nil
+}
+
+// sameDN compares without regard to case and escaping.
+func sameDN(a, b string) bool {
+	x, err := ldapv3.ParseDN(a)
+	if err != nil {
+		return false
+	}
+	y, err := ldapv3.ParseDN(b)
+	return err == nil && x.EqualFold(y)
+}
+
+// rdn writes one attribute and its value as RFC 4514 wants it.
+func rdn(attribute, value string) string { return attribute + "=" + ldapv3.EscapeDN(value) }
+
+func join(rdn, parent string) string { return rdn + "," + parent }
+
+// parked is the name of an entry while a sibling has the one it is to have:
+// two that swap names must pass each other, and two tenants' departments of
+// one name may both hang at the root.
+func parked(name, externalID string) string {
+	sum := sha256.Sum256([]byte(externalID))
+	return name + " (" + hex.EncodeToString(sum[:4]) + ")"
+}
+
+// maxRDN bounds an RDN's value, in bytes of its escaped form. OpenLDAP takes
+// 240 and fails beyond with no more than "other"; what parked adds must fit too.
+const maxRDN = 200
+
+// short is the name as an RDN takes it. One that is too long is cut, and made
+// unique again; the whole name is another value of the attribute.
+func short(name, externalID string) string {
+	cost, cut := 0, 0
+	for i, r := range name {
+		if strings.ContainsRune(",+\"\\<>;=#", r) || r < ' ' {
+			cost += 3 // \2C
+		} else {
+			cost += utf8.RuneLen(r)
+		}
+		if cost <= maxRDN-len(parked("", externalID)) {
+			cut = i + utf8.RuneLen(r)
+		}
+	}
+	if cost <= maxRDN {
+		return name
+	}
+	return parked(strings.TrimRight(name[:cut], " "), externalID)
+}
+
+// isExternalID reports whether a value is one of ours: the attribute may hold
+// what an operator keeps there.
+func isExternalID(value string) bool {
+	at := strings.LastIndexByte(value, '/')
+	if at < 0 {
+		return false
+	}
+	_, err := directory.ParseScope(value[:at])
+	return err == nil
+}
+
+// checkText refuses what no directory takes.
+func checkText(op string, texts ...string) error {
+	for _, text := range texts {
+		switch {
+		case strings.ContainsRune(text, 0):
+			return &target.Error{Class: target.Permanent, Op: op, Detail: fmt.Sprintf("%q holds a NUL", text)}
+		case !utf8.ValidString(text):
+			return &target.Error{Class: target.Permanent, Op: op, Detail: fmt.Sprintf("%q is no UTF-8", text)}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,433 @@
+package ldap_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	ber "github.com/go-asn1-ber/asn1-ber"
+	"github.com/stretchr/testify/require"
+
+	"github.com/openkoo/connector/target"
+	"github.com/openkoo/connector/target/ldap"
+	"github.com/openkoo/connector/test/peers/slapd"
+)
+
+// proxy stands between the connector and a server. It counts requests and can
+// be told to swallow answers or to cut connections.
+type proxy struct {
+	address string
+
+	mu       sync.Mutex
+	counts   map[uint8]int
+	conns    map[net.Conn]struct{}
+	cutAfter uint8         // the kind of request whose answer is lost
+	hold     chan struct{} // answers wait until it is closed
+}
+
+func newProxy(t *testing.T, upstream string) *proxy {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	p := &proxy{address: listener.Addr().String(), counts: map[uint8]int{}, conns: map[net.Conn]struct{}{}}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() { p.serve(conn, upstream) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		p.cut()
+		running.Wait()
+	})
+	return p
+}
+
+// plain sends a connector through the proxy.
+func (p *proxy) plain(c *ldap.Config) {
+	c.URL, c.Plaintext = "ldap://"+p.address, true
+}
+
+func (p *proxy) serve(conn net.Conn, upstream string) {
+	defer func() { _ = conn.Close() }()
+	server, err := net.Dial("tcp", upstream)
+	if err != nil {
+		return
+	}
+	defer func() { _ = server.Close() }()
+	p.mu.Lock()
+	p.conns[conn] = struct{}{}
+	p.mu.Unlock()
+	lost := make(chan struct{})
+	var answers sync.WaitGroup
+	answers.Go(func() {
+		buffer := make([]byte, 64<<10)
+		for {
+			n, err := server.Read(buffer)
+			if err != nil {
+				_ = conn.Close()
+				return
+			}
+			p.mu.Lock()
+			hold := p.hold
+			p.mu.Unlock()
+			if hold != nil {
+				<-hold
+			}
+			select {
+			case <-lost: // carried out, and nobody hears of it
+				_ = conn.Close()
+				return
+			default:
+			}
+			if _, err := conn.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+	})
+	defer answers.Wait()
+	defer func() { _ = server.Close() }()
+	for {
+		packet, err := ber.ReadPacket(conn)
+		if err != nil {
+			return
+		}
+		kind := uint8(packet.Children[1].Tag)
+		p.mu.Lock()
+		p.counts[kind]++
+		if p.cutAfter != 0 && p.cutAfter == kind {
+			p.cutAfter = 0
+			close(lost)
+		}
+		p.mu.Unlock()
+		if _, err := server.Write(packet.Bytes()); err != nil {
+			return
+		}
+	}
+}
+
+func (p *proxy) requests() map[uint8]int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	counts := make(map[uint8]int, len(p.counts))
+	for kind, n := range p.counts {
+		counts[kind] = n
+	}
+	return counts
+}
+
+func (p *proxy) loseAnswerTo(kind uint8) {
+	p.mu.Lock()
+	p.cutAfter = kind
+	p.mu.Unlock()
+}
+
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for conn := range p.conns {
+		_ = conn.Close()
+	}
+	clear(p.conns)
+}
+
+func TestAnAnswerThatIsLostIsFoundAgain(t *testing.T) {
+	t.Parallel()
+	const addRequest, modifyDNRequest = 8, 12
+	p := newProxy(t, strings.TrimPrefix(server.URL, "ldap://"))
+	b := newBed(t, p.plain)
+	p.loseAnswerTo(addRequest)
+	d := department("a", "A", "")
+	_, err := b.PutDepartment(t.Context(), d)
+	requireClass(t, target.Transient, err)
+	var failure *target.Error
+	require.ErrorAs(t, err, &failure)
+	require.True(t, failure.UnknownOutcome)
+	d.Uncertain = true
+	d.RemoteID = b.putDepartment(d)
+	require.Equal(t, []string{"departments/A"}, b.paths())
+
+	p.loseAnswerTo(modifyDNRequest)
+	d.Name = "B"
+	_, err = b.PutDepartment(t.Context(), d)
+	requireClass(t, target.Transient, err)
+	require.Equal(t, d.RemoteID, b.putDepartment(d))
+	require.Equal(t, []string{"departments/B"}, b.paths())
+}
+
+func TestConnectionsThatWereCutAreOpenedAgain(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, strings.TrimPrefix(server.URL, "ldap://"))
+	b := newBed(t, p.plain)
+	for i := range 3 {
+		p.cut()
+		// The first operation may still find the connection dying.
+		require.Eventually(t, func() bool {
+			_, err := b.PutDepartment(t.Context(), department("a", "A", ""))
+			return err == nil
+		}, 5*time.Second, time.Millisecond, "round %d", i)
+	}
+	require.Equal(t, []string{"departments/A"}, b.paths())
+}
+
+func TestAServerThatStopsIsDownAndComesBack(t *testing.T) {
+	t.Parallel()
+	own, err := slapd.Start(t.TempDir())
+	require.NoError(t, err)
+	t.Cleanup(func() { own.Down() })
+	c := open(t, ldap.Config{URL: own.URL, CAFile: own.CAFile, BindDN: slapd.Admin, Password: slapd.Password, BaseDN: slapd.Suffix})
+	_, err = c.Describe(t.Context())
+	require.NoError(t, err)
+	id, err := c.PutDepartment(t.Context(), department("a", "A", ""))
+	require.NoError(t, err)
+	own.Down()
+	require.Eventually(t, func() bool { // connections at rest notice first
+		_, err := c.PutDepartment(t.Context(), department("b", "B", ""))
+		return target.ClassOf(err) == target.Down
+	}, 5*time.Second, time.Millisecond)
+	require.NoError(t, own.Up())
+	again, err := c.PutDepartment(t.Context(), with(department("a", "A2", ""), id))
+	require.NoError(t, err)
+	require.Equal(t, id, again)
+}
+
+func open(t *testing.T, config ldap.Config) *ldap.Connector {
+	t.Helper()
+	c, err := ldap.New(config)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func TestAServerThatHangsIsGivenUp(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, strings.TrimPrefix(server.URL, "ldap://"))
+	b := newBed(t, p.plain, func(c *ldap.Config) { c.Timeout = 200 * time.Millisecond })
+	hold := make(chan struct{})
+	t.Cleanup(func() { close(hold) })
+	p.mu.Lock()
+	p.hold = hold
+	p.mu.Unlock()
+	_, err := b.PutDepartment(t.Context(), department("a", "A", ""))
+	requireClass(t, target.Transient, err)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = b.PutDepartment(ctx, department("a", "A", ""))
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestAnOperationEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, strings.TrimPrefix(server.URL, "ldap://"))
+	b := newBed(t, p.plain)
+	hold := make(chan struct{})
+	t.Cleanup(func() { close(hold) })
+	before := p.requests()[3]
+	p.mu.Lock()
+	p.hold = hold
+	p.mu.Unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := b.PutUser(ctx, user("zhang", ""))
+		done <- err
+	}()
+	require.Eventually(t, func() bool { return p.requests()[3] > before }, 5*time.Second, time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+}
+
+// speak runs a server that answers every connection with raw bytes.
+func speak(t *testing.T, answer func(net.Conn)) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() {
+				defer func() { _ = conn.Close() }()
+				answer(conn)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		running.Wait()
+	})
+	return "ldap://" + listener.Addr().String()
+}
+
+func TestAServerThatTalksNonsenseIsDown(t *testing.T) {
+	t.Parallel()
+	long := binary.BigEndian.AppendUint32([]byte{0x30, 0x84}, 1<<31-1) // a message of 2 GiB
+	for name, answer := range map[string]func(net.Conn){
+		"HTML":              func(c net.Conn) { _, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n<html>") },
+		"a message too big": func(c net.Conn) { _, _ = c.Write(long); _, _ = io.Copy(io.Discard, c) },
+		"bytes for ever": func(c net.Conn) {
+			for {
+				if _, err := c.Write(make([]byte, 64<<10)); err != nil {
+					return
+				}
+			}
+		},
+		"nothing":         func(c net.Conn) { _, _ = io.Copy(io.Discard, c) },
+		"a closed door":   func(net.Conn) {},
+		"half a message":  func(c net.Conn) { _, _ = c.Write([]byte{0x30, 0x0c, 0x02, 0x01}) },
+		"an empty packet": func(c net.Conn) { _, _ = c.Write([]byte{0x30, 0x00}); _, _ = io.Copy(io.Discard, c) },
+		"no operation":    func(c net.Conn) { _, _ = c.Write([]byte{0x30, 0x03, 0x02, 0x01, 0x01}); _, _ = io.Copy(io.Discard, c) },
+	} {
+		for _, plaintext := range []bool{true, false} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				c := open(t, ldap.Config{
+					URL: speak(t, answer), Plaintext: plaintext, BindDN: slapd.Admin, Password: slapd.Password, BaseDN: slapd.Suffix, Timeout: 300 * time.Millisecond,
+				})
+				_, err := c.Describe(t.Context())
+				requireClass(t, target.Down, err)
+			})
+		}
+	}
+}
+
+func TestWaysIn(t *testing.T) {
+	t.Parallel()
+	base := ldap.Config{BindDN: slapd.Admin, Password: slapd.Password, BaseDN: slapd.Suffix, CAFile: server.CAFile}
+	for name, test := range map[string]struct {
+		change func(*ldap.Config)
+		want   string // of the error, empty for none
+	}{
+		"StartTLS":            {func(c *ldap.Config) { c.URL = server.URL }, ""},
+		"LDAPS":               {func(c *ldap.Config) { c.URL = server.TLSURL }, ""},
+		"plaintext":           {func(c *ldap.Config) { c.URL, c.Plaintext = server.URL, true }, ""},
+		"StartTLS untrusted":  {func(c *ldap.Config) { c.URL, c.CAFile = server.URL, "" }, "set caFile"},
+		"LDAPS untrusted":     {func(c *ldap.Config) { c.URL, c.CAFile = server.TLSURL, "" }, "set caFile"},
+		"wrong password":      {func(c *ldap.Config) { c.URL, c.Password = server.URL, "wrong-password" }, "check the target's auth"},
+		"unknown DN":          {func(c *ldap.Config) { c.URL, c.BindDN = server.URL, "cn=nobody,"+slapd.Suffix }, "check the target's auth"},
+		"may not write":       {func(c *ldap.Config) { c.URL, c.BindDN = server.URL, slapd.Reader }, "check the rights"},
+		"nobody":              {func(c *ldap.Config) { c.URL, c.BindDN, c.Password = server.URL, "", "" }, "does not exist or may not be read"},
+		"no such base":        {func(c *ldap.Config) { c.URL, c.BaseDN = server.URL, "dc=elsewhere,dc=com" }, "baseDN"},
+		"no remote id":        {func(c *ldap.Config) { c.URL, c.RemoteIDAttribute = server.URL, "objectGUID" }, "remoteIDAttribute"},
+		"private address":     {func(c *ldap.Config) { c.URL, c.DenyPrivate = server.URL, true }, "allowPrivate"},
+		"not LDAPS":           {func(c *ldap.Config) { c.URL = strings.Replace(server.URL, "ldap:", "ldaps:", 1) }, ""},
+		"container not an ou": {func(c *ldap.Config) { c.URL, c.DepartmentsDN = server.URL, "cn=departments,"+c.BaseDN }, "make it yourself"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBase(t)
+			config := base
+			config.BaseDN = b.base
+			test.change(&config)
+			_, err := open(t, config).Describe(t.Context())
+			if test.want == "" && name != "not LDAPS" {
+				require.NoError(t, err)
+				return
+			}
+			requireClass(t, target.Down, err)
+			require.ErrorContains(t, err, test.want)
+			require.NotContains(t, err.Error(), "wrong-password")
+		})
+	}
+}
+
+func TestASocketOfThisMachineIsAWayIn(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "ldapi")
+	listener, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	seen := make(chan struct{}, 1)
+	go func() {
+		conn, err := listener.Accept()
+		if err == nil {
+			seen <- struct{}{}
+			_ = conn.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = listener.Close() })
+	_, err = open(t, ldap.Config{URL: "ldapi://" + url.PathEscape(path), BaseDN: slapd.Suffix}).Describe(t.Context())
+	requireClass(t, target.Down, err)
+	<-seen
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, strings.TrimPrefix(server.URL, "ldap://"))
+	b := newBed(t, p.plain, func(c *ldap.Config) { c.Connections = 2 })
+	var all sync.WaitGroup
+	for i := range 40 {
+		all.Go(func() {
+			_, err := b.PutUser(t.Context(), user(fmt.Sprint(i), ""))
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	require.LessOrEqual(t, len(p.conns), 2)
+	require.LessOrEqual(t, p.counts[0], 2, "a connection binds once")
+}
+
+func TestAClosedConnectorSendsNothing(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	require.NoError(t, b.Close())
+	_, err := b.PutDepartment(t.Context(), department("a", "A", ""))
+	requireClass(t, target.Down, err)
+	require.Empty(t, b.paths())
+}
+
+func TestValidateNamesEveryFault(t *testing.T) {
+	t.Parallel()
+	good := ldap.Config{URL: "ldaps://ldap.example.com", BindDN: "cn=a", Password: "p", BaseDN: "dc=example,dc=com"}
+	require.NoError(t, good.Validate())
+	for name, test := range map[string]struct {
+		change func(*ldap.Config)
+		want   string
+	}{
+		"scheme":       {func(c *ldap.Config) { c.URL = "https://x" }, "url"},
+		"host":         {func(c *ldap.Config) { c.URL = "ldap://" }, "url"},
+		"path":         {func(c *ldap.Config) { c.URL = "ldap://x/dc=a" }, "url"},
+		"credentials":  {func(c *ldap.Config) { c.URL = "ldap://a:b@x" }, "url"},
+		"password":     {func(c *ldap.Config) { c.Password = "" }, "auth"},
+		"base":         {func(c *ldap.Config) { c.BaseDN = "example.com" }, "baseDN"},
+		"no base":      {func(c *ldap.Config) { c.BaseDN = "" }, "baseDN"},
+		"departments":  {func(c *ldap.Config) { c.DepartmentsDN = "ou=x,dc=other" }, "departmentsDN"},
+		"inactive":     {func(c *ldap.Config) { c.InactiveDN = "dc=example,dc=com" }, "inactiveDN"},
+		"attribute":    {func(c *ldap.Config) { c.ExternalIDAttribute = "a)(b" }, "externalIDAttribute"},
+		"remote id":    {func(c *ldap.Config) { c.RemoteIDAttribute = "*" }, "remoteIDAttribute"},
+		"no value":     {func(c *ldap.Config) { c.InactiveAttribute = "nsAccountLock" }, "inactiveValue"},
+		"time":         {func(c *ldap.Config) { c.Timeout = -1 }, "timeout"},
+		"connections":  {func(c *ldap.Config) { c.Connections = -1 }, "connections"},
+		"caFile (New)": {func(c *ldap.Config) { c.CAFile = "/nowhere.pem" }, "caFile"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := good
+			test.change(&config)
+			_, err := ldap.New(config)
+			require.ErrorContains(t, err, test.want)
+		})
+	}
+	require.ErrorContains(t, ldap.Config{}.Validate(), "url")
+	require.ErrorContains(t, ldap.Config{}.Validate(), "baseDN")
+}

@@ -1,0 +1,75 @@
+package scim
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/openkoo/connector/target/httpclient"
+)
+
+// Parents says how the tree is kept at the target.
+type Parents string
+
+// The ways to keep the tree.
+const (
+	ParentsNested Parents = "nested" // a child's group is a member of its parent's
+	ParentsOff    Parents = "off"    // not at all: groups only
+)
+
+const (
+	defaultTimeout = 30 * time.Second
+	defaultMembers = 100
+)
+
+// Config says how to reach a SCIM server.
+type Config struct {
+	URL string // base of the protocol, e.g. https://idp.example.com/scim/v2
+	// BearerToken, or UserName and Password, authenticate; none for an open server.
+	BearerToken        string
+	UserName, Password string
+	Parents            Parents       // default ParentsNested
+	Timeout            time.Duration // of one request, default 30 s
+	CAFile             string        // PEM of further authorities to trust
+	// MembersPerChange bounds a PATCH of a group, default 100.
+	MembersPerChange int
+	// ShortRetries within one attempt, default 2, less than 0 for none.
+	ShortRetries int
+	// DenyPrivate refuses private and loopback addresses. Identity providers
+	// inside a company's network are usual, so they are allowed otherwise.
+	DenyPrivate bool
+}
+
+// Validate reports everything that is wrong at once.
+func (c Config) Validate() error {
+	var errs []error
+	if err := httpclient.CheckURL(c.URL); err != nil {
+		errs = append(errs, err)
+	}
+	if c.Parents != "" && c.Parents != ParentsNested && c.Parents != ParentsOff {
+		errs = append(errs, fmt.Errorf("parents: %q: want nested or off", c.Parents))
+	}
+	if c.BearerToken != "" && c.UserName != "" {
+		errs = append(errs, errors.New("auth: both a bearer token and a user name; want one"))
+	}
+	if c.Timeout < 0 {
+		errs = append(errs, errors.New("timeout: less than zero"))
+	}
+	if c.MembersPerChange < 0 {
+		errs = append(errs, errors.New("membersPerChange: less than zero"))
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Parents == "" {
+		c.Parents = ParentsNested
+	}
+	if c.Timeout == 0 {
+		c.Timeout = defaultTimeout
+	}
+	if c.MembersPerChange == 0 {
+		c.MembersPerChange = defaultMembers
+	}
+	return c
+}

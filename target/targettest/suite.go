@@ -1,0 +1,188 @@
+// Package targettest holds every connector to the laws of the port
+// target.Connector: one table, run against each connector with a real server
+// behind a proxy that fails on demand.
+package targettest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/openkoo/connector/target"
+)
+
+// Server is what the suite sees of, and does at, a server behind the
+// connector's back.
+type Server interface {
+	// Departments and Users are all that the server has.
+	Departments(ctx context.Context) ([]Department, error)
+	Users(ctx context.Context) ([]target.User, error)
+	// CreateDepartment and CreateUser make an object as a stranger would.
+	CreateDepartment(ctx context.Context, name, externalID string) (remoteID string, err error)
+	CreateUser(ctx context.Context, userName, externalID string) (remoteID string, err error)
+	// Delete removes an object.
+	Delete(ctx context.Context, kind target.MemberKind, remoteID string) error
+}
+
+// Department is a department as the server has it.
+type Department struct {
+	target.Department
+	Members []target.Member
+}
+
+// Bench is a connector and its server.
+type Bench struct {
+	Server Server
+	// URL is where the server listens. Secret is what lets a connector in; it
+	// must show in no error.
+	URL, Secret string
+	// Connect makes a connector that reaches the server at url with a secret.
+	// It is to give up on a request within Patience and to retry nothing.
+	Connect func(t testing.TB, url, secret string) target.Connector
+	// Carried is the part of an account that the connector brings to the
+	// server and that Users tells; nil for all.
+	Carried func(target.User) target.User
+}
+
+// Patience is how long a connector under test waits for an answer.
+const Patience = 3 * time.Second
+
+// Run runs the whole suite. The server is shared by all tests.
+func Run(t *testing.T, bench Bench) {
+	t.Helper()
+	if bench.Carried == nil {
+		bench.Carried = func(u target.User) target.User { return u }
+	}
+	for _, part := range []struct {
+		name string
+		laws map[string]func(*law)
+	}{
+		{"objects", objectLaws}, {"found again", searchLaws}, {"members", memberLaws}, {"failures", failureLaws}, {"classes", classLaws()},
+	} {
+		for name, test := range part.laws {
+			t.Run(part.name+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				test(newLaw(t, bench))
+			})
+		}
+	}
+}
+
+// law is one test's connector, with a proxy of its own and names of its own.
+type law struct {
+	testing.TB
+	Bench
+	ctx       context.Context
+	proxy     *Proxy
+	connector target.Connector
+	prefix    string
+}
+
+var laws atomic.Int64
+
+func newLaw(t *testing.T, bench Bench) *law {
+	l := &law{TB: t, Bench: bench, ctx: t.Context(), proxy: NewProxy(t, bench.URL), prefix: fmt.Sprintf("law%d", laws.Add(1))}
+	l.connector = l.connect(l.proxy.URL, bench.Secret)
+	return l
+}
+
+func (l *law) connect(url, secret string) target.Connector {
+	connector := l.Connect(l, url, secret)
+	l.Cleanup(func() { require.NoError(l, connector.Close()) })
+	return connector
+}
+
+// department is a department with names that only this test uses.
+func (l *law) department(code string) target.Department {
+	return target.Department{
+		Object: target.Object{ExternalID: "prod/inst%2F1/" + l.prefix + "/" + code}, Code: code, Name: l.prefix + " 部门 " + code,
+	}
+}
+
+// user is an account with names that only this test uses, everything set.
+func (l *law) user(name string) target.User {
+	return target.User{
+		Object:   target.Object{ExternalID: "prod/inst%2F1/" + l.prefix + "/" + name},
+		UserName: l.prefix + "." + name + "@acme", AccountName: name, DisplayName: "员工 " + name, Active: true,
+		Title: "工程师", EmployeeNumber: "E1", EmployeeType: "1", DepartmentCode: "d1", DepartmentName: "研发部",
+		Organization: "企业", Mobile: "13800000000", Email: name + "@example.com",
+	}
+}
+
+func (l *law) putDepartment(d target.Department) target.Department {
+	l.Helper()
+	id, err := l.connector.PutDepartment(l.ctx, d)
+	require.NoError(l, err)
+	require.NotEmpty(l, id)
+	d.RemoteID, d.Uncertain = id, false
+	return d
+}
+
+func (l *law) putUser(u target.User) target.User {
+	l.Helper()
+	id, err := l.connector.PutUser(l.ctx, u)
+	require.NoError(l, err)
+	require.NotEmpty(l, id)
+	u.RemoteID, u.Uncertain = id, false
+	return u
+}
+
+// departments are those of this test at the server.
+func (l *law) departments() []Department {
+	l.Helper()
+	all, err := l.Server.Departments(l.ctx)
+	require.NoError(l, err)
+	var own []Department
+	for _, d := range all {
+		if strings.HasPrefix(d.Name, l.prefix+" ") {
+			own = append(own, d)
+		}
+	}
+	return own
+}
+
+// users are those of this test at the server.
+func (l *law) users() []target.User {
+	l.Helper()
+	all, err := l.Server.Users(l.ctx)
+	require.NoError(l, err)
+	var own []target.User
+	for _, u := range all {
+		if strings.HasPrefix(u.UserName, l.prefix+".") {
+			own = append(own, u)
+		}
+	}
+	return own
+}
+
+// onlyDepartment is the one department of this test at the server.
+func (l *law) onlyDepartment() Department {
+	l.Helper()
+	own := l.departments()
+	require.Len(l, own, 1)
+	return own[0]
+}
+
+// onlyUser is the one account of this test at the server.
+func (l *law) onlyUser() target.User {
+	l.Helper()
+	own := l.users()
+	require.Len(l, own, 1)
+	return own[0]
+}
+
+// fails asserts that an error is a *target.Error of a class and returns it.
+func (l *law) fails(err error, class target.Class) *target.Error {
+	l.Helper()
+	var e *target.Error
+	require.ErrorAs(l, err, &e)
+	require.Equal(l, class, e.Class, "%v", err)
+	require.NotEmpty(l, e.Op)
+	require.NotContains(l, err.Error(), l.Secret)
+	return e
+}
