@@ -2,7 +2,6 @@ package embedded_test
 
 import (
 	"context"
-	"log/slog"
 	"path/filepath"
 	"testing"
 	"time"
@@ -12,18 +11,7 @@ import (
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/storage/embedded"
-	"github.com/openkoo/connector/storage/storagetest"
 )
-
-func TestInstances(t *testing.T) {
-	t.Parallel()
-	storagetest.RunInstances(t, func(t *testing.T, now func() time.Time) func() (storage.Store, error) {
-		dir := t.TempDir()
-		return func() (storage.Store, error) {
-			return embedded.Open(context.Background(), dir, embedded.Options{Now: now, Logger: slog.New(slog.DiscardHandler)})
-		}
-	})
-}
 
 // A database from before the base interface gains its tables and keeps the rest.
 func TestOldDatabaseLearnsInstances(t *testing.T) {

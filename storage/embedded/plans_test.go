@@ -75,13 +75,14 @@ var allowed = map[string]string{
 	"FROM scopes s CROSS JOIN journal j":                                                               "one tenant's own pushes",
 	"SELECT MIN(dirty_since)":                                                                          "the first of an index",
 	"SELECT MIN(due_at)":                                                                               "the first of an index",
+	"FROM instances WHERE 1":                                                                           "a page, in the order of the key it goes by",
 	"SELECT MAX(failed_at)":                                                                            "the last of an index",
 }
 
 var (
-	scans = regexp.MustCompile(`^SCAN (e|t|j|entities|slots|journal)\b`)
+	scans = regexp.MustCompile(`^SCAN (e|t|j|entities|slots|journal|instances|instance_orders)\b`)
 	// A search that fixes the scope but not the key reads the whole scope.
-	wide = regexp.MustCompile(`SEARCH (e|t|j|entities|slots|journal) USING (COVERING )?(PRIMARY KEY|INDEX \w+) \((scope=\?|scope=\? AND kind=\?|target=\?|target=\? AND scope=\?|target=\? AND scope=\? AND kind=\?)\)`)
+	wide = regexp.MustCompile(`SEARCH (e|t|j|entities|slots|journal|instances|instance_orders) USING (COVERING )?(PRIMARY KEY|INDEX \w+) \((scope=\?|scope=\? AND kind=\?|target=\?|target=\? AND scope=\?|target=\? AND scope=\? AND kind=\?|dataset=\?)\)`)
 )
 
 // checkPlans asks SQLite how it would carry each statement out: none may cost
