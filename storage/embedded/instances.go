@@ -98,16 +98,17 @@ func (s *Store) Instance(ctx context.Context, dataset directory.Dataset, id stri
 
 // Instances implements storage.Instances.
 func (s *Store) Instances(ctx context.Context, f storage.InstanceFilter, page storage.Page) ([]directory.Instance, string, error) {
-	where, args := "1", []any(nil)
-	if f.Dataset != "" {
-		where, args = where+" AND dataset = ?", append(args, string(f.Dataset))
-	}
+	after := []string{string(f.Dataset), ""}
 	if page.Cursor != "" {
-		parts, err := storage.DecodeCursor(page.Cursor, 2)
-		if err != nil {
+		var err error
+		if after, err = storage.DecodeCursor(page.Cursor, 2); err != nil {
 			return nil, "", err
 		}
-		where, args = where+" AND (dataset, id) > (?, ?)", append(args, anys(parts)...)
+	}
+	// One data set goes by its ids alone: a row of both would walk it from the start.
+	where, args := "(dataset, id) > (?, ?)", anys(after)
+	if f.Dataset != "" {
+		where, args = "dataset = ? AND id > ?", []any{string(f.Dataset), after[1]}
 	}
 	limit := page.Size()
 	found, err := s.queryInstances(ctx, where+" ORDER BY dataset, id LIMIT ?", append(args, limit+1)...)
