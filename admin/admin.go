@@ -11,6 +11,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/openkoo/connector/coordination"
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/fanout"
 	"github.com/openkoo/connector/storage"
@@ -65,6 +67,9 @@ type Options struct {
 	// Matches says whether a target wants a scope.
 	Matches  func(target string, scope directory.Scope) bool
 	Gatherer prometheus.Gatherer
+	// Coordination says how the replicas' shared state stands; nil where there
+	// is none that could be away.
+	Coordination func() coordination.Health
 	// MaxTree bounds the departments of one tree, default 200,000: a tree is
 	// built in memory.
 	MaxTree int
@@ -102,7 +107,7 @@ func (a *API) Register(router gin.IRouter) {
 	router.GET("/metrics", a.authenticate, gin.WrapH(promhttp.HandlerFor(a.Gatherer, promhttp.HandlerOpts{})))
 
 	scope := []string{"dataset", "instanceId", "tenantId"}
-	list := append(scope, "limit", "cursor")
+	list := slices.Concat(scope, []string{"limit", "cursor"})
 	api := router.Group("/api/v1", a.authenticate, a.bounded, a.problems)
 	api.GET("/sync-status", takes(list), a.syncStatus)
 	api.GET("/pushes", takes(list, "kind", "result"), a.pushes)
@@ -150,6 +155,14 @@ func (a *API) ready(c *gin.Context) {
 		a.Logger.Error("not ready", "error", err)
 		writeProblem(c, http.StatusServiceUnavailable, "the store does not answer")
 		return
+	}
+	if a.Coordination != nil {
+		if health := a.Coordination(); health.Degraded {
+			// Still ready: pushes are accepted and delivered, only more slowly.
+			// Why is in the log: anybody may ask here.
+			c.JSON(http.StatusOK, gin.H{"status": "degraded", "coordination": "away", "since": health.Since})
+			return
+		}
 	}
 	c.JSON(http.StatusOK, gin.H{"status": "ready"})
 }

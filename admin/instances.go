@@ -122,12 +122,12 @@ func (a *API) completeInstance(c *gin.Context) {
 	var completion instance.Completion
 	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxCompletion)
 	if err := c.ShouldBindJSON(&completion); err != nil && !errors.Is(err, io.EOF) {
-		fail(c, &badRequest{`body: want {"appInfo": {"frontEndUrl": …}}, {"eventId": …, "license": …} or nothing`})
+		fail(c, &badRequestError{`body: want {"appInfo": {"frontEndUrl": …}}, {"eventId": …, "license": …} or nothing`})
 		return
 	}
 	done, err := a.Completer.Complete(c.Request.Context(), d, c.Param("id"), completion)
 	if invalid, ok := errors.AsType[*directory.InvalidError](err); ok {
-		err = &badRequest{invalid.Error()}
+		err = &badRequestError{invalid.Error()}
 	}
 	if err == nil {
 		a.Logger.Info("audit: instance completed", "instance", done.ID, "dataset", string(done.Dataset), "remote", c.ClientIP())

@@ -154,20 +154,20 @@ func (w *world) now() time.Time { return w.clock }
 // startSCIM makes a SCIM server and a fan-out with it as the target "corp".
 func (w *world) startSCIM(logger *slog.Logger, registry prometheus.Registerer) {
 	var err error
-	w.scim, err = scimserver.New(scimserver.Options{Token: scimToken, Before: func(rw http.ResponseWriter, r *http.Request) bool {
+	w.scim, err = scimserver.New(scimserver.Options{Token: scimToken})
+	require.NoError(w, err)
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		status := int(w.refuse.Load())
 		if status == 0 || (r.Method == http.MethodGet && status < 500) {
-			return true
+			w.scim.ServeHTTP(rw, r)
+			return
 		}
 		rw.WriteHeader(status)
 		select {
 		case w.refused <- struct{}{}:
 		default:
 		}
-		return false
-	}})
-	require.NoError(w, err)
-	server := httptest.NewServer(w.scim)
+	}))
 	w.Cleanup(server.Close)
 	connector, err := scim.New(scim.Config{URL: server.URL, BearerToken: scimToken, ShortRetries: -1})
 	require.NoError(w, err)

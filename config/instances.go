@@ -40,11 +40,11 @@ func (v *checker) instances(c *Config) {
 	i := &c.Instances
 	v.oneOf("instances.provisioner", i.Provisioner, "static", "webhook")
 	if i.Provisioner == "webhook" {
-		v.check(i.WebhookURL != "", "instances.webhookUrl", "missing, and provisioner is webhook")
-		v.check(i.WebhookSecret != "", "instances.webhookSecret", "missing, and provisioner is webhook")
+		v.checkf(i.WebhookURL != "", "instances.webhookUrl", "missing, and provisioner is webhook")
+		v.checkf(i.WebhookSecret != "", "instances.webhookSecret", "missing, and provisioner is webhook")
 	}
-	v.check(i.WebhookTimeout > 0, "instances.webhookTimeout", "want more than 0")
-	v.check(i.Patience > 0, "instances.patience", "want more than 0")
-	v.check(c.Interfaces.V1Window >= 0, "interfaces.v1Window", "less than 0")
-	v.check(c.Interfaces.KitV2 || c.Interfaces.KitV1 || c.Interfaces.BaseV2 || c.Interfaces.BaseV1, "interfaces", "all are switched off: nothing would be served")
+	v.checkf(i.WebhookTimeout > 0, "instances.webhookTimeout", "want more than 0")
+	v.checkf(i.Patience > 0, "instances.patience", "want more than 0")
+	v.checkf(c.Interfaces.V1Window >= 0, "interfaces.v1Window", "less than 0")
+	v.checkf(c.Interfaces.KitV2 || c.Interfaces.KitV1 || c.Interfaces.BaseV2 || c.Interfaces.BaseV1, "interfaces", "all are switched off: nothing would be served")
 }

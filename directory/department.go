@@ -76,7 +76,7 @@ func (p *departmentPlanner) lived() bool { return p.around.Known && !p.around.Se
 
 func (p *departmentPlanner) put(ctx context.Context) error {
 	stored := &p.around.Self
-	missing, err := p.place(ctx)
+	missing, err := p.hang(ctx)
 	if err != nil {
 		return err
 	}
@@ -106,10 +106,10 @@ func (p *departmentPlanner) put(ctx context.Context) error {
 	return nil
 }
 
-// place decides whether the department hangs under the parent the push names.
-// It refuses a parent that hangs under the department itself, and settles the
-// cycle the department is part of, if there is one (see weakest).
-func (p *departmentPlanner) place(ctx context.Context) (missing bool, err error) {
+// hang decides whether the department hangs under the parent the push names or
+// waits for it. It refuses a parent that hangs under the department itself, and
+// sees to the cycle the department was part of, if there was one (see weaker).
+func (p *departmentPlanner) hang(ctx context.Context) (missing bool, err error) {
 	stored := &p.around.Self
 	moves := !p.lived() || stored.ParentCode != p.item.ParentCode
 	missing = p.item.ParentCode != "" && !p.around.ParentLives

@@ -7,13 +7,11 @@ import "time"
 // together do not come back together. A floor of a tenth keeps an unlucky draw
 // from trying again at once.
 func (o Options) backoff(n int) time.Duration {
-	ceiling := o.BackoffMax
-	if n < 1 {
-		n = 1
+	ceiling := o.BackoffBase
+	for i := 1; i < n && ceiling < o.BackoffMax; i++ {
+		ceiling *= 2
 	}
-	if shift := n - 1; shift < 63 && o.BackoffBase <= ceiling>>shift { // in this way it cannot overflow
-		ceiling = o.BackoffBase << shift
-	}
+	ceiling = min(ceiling, o.BackoffMax)
 	floor := ceiling / 10
 	return floor + o.Jitter(ceiling-floor)
 }

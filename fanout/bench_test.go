@@ -39,8 +39,8 @@ func BenchmarkDeliveries(b *testing.B) {
 		rested := make(chan struct{}, 1)
 		f, err := New(bundle.store, bundle.targets, Options{
 			Logger: slog.New(slog.DiscardHandler), Now: time.Now,
-			resting: func(_ string, rounds int, changed <-chan struct{}) {
-				if rounds == 0 && changed == bundle.store.Changed() {
+			resting: func(_ string, p pause) {
+				if p.rounds == 0 && p.changed == bundle.store.Changed() {
 					select {
 					case rested <- struct{}{}:
 					default:

@@ -3,6 +3,7 @@ package fanout
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -28,7 +29,16 @@ import (
 	usersync "github.com/openkoo/connector/userSync"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// A check of the law of convergence starts a store and two servers; -rapid.checks
+	// asks for more.
+	if err := flag.Set("rapid.checks", "30"); err != nil {
+		panic(err)
+	}
+	// go-redis looks for a server that is away once a second, and only then
+	// finds out that it was closed.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}
 
 // patience bounds every wait of a test.
 const patience = 30 * time.Second
@@ -64,8 +74,7 @@ func (c *clock) wakeAt(at time.Time) <-chan time.Time {
 	return wake
 }
 
-// advance moves on, wakes those whose time has come, and tells whether there
-// were any.
+// advance moves on and wakes those whose time has come.
 func (c *clock) advance(d time.Duration) (woken bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -132,8 +141,8 @@ type bundle struct {
 
 // rest is the latest pause of a target's runner.
 type rest struct {
-	count, rounds int
-	changed       <-chan struct{}
+	count int
+	pause
 }
 
 func newBundle(t testing.TB, targets ...Target) *bundle {
@@ -174,10 +183,10 @@ func (b *bundle) start() *bundle {
 	return b
 }
 
-func (b *bundle) noteRest(name string, rounds int, changed <-chan struct{}) {
+func (b *bundle) noteRest(name string, p pause) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.rests[name] = rest{b.rests[name].count + 1, rounds, changed}
+	b.rests[name] = rest{b.rests[name].count + 1, p}
 	close(b.moved)
 	b.moved = make(chan struct{})
 }
@@ -222,10 +231,14 @@ func (b *bundle) settled() {
 func (b *bundle) advance(d time.Duration) {
 	b.Helper()
 	require.Len(b, b.targets, 1)
+	b.settled()
 	name := b.targets[0].Name
-	count := b.count(name)
-	if b.clock.advance(d) {
-		b.settledSince(name, count)
+	b.mu.Lock()
+	latest := b.rests[name]
+	b.mu.Unlock()
+	b.clock.advance(d)
+	if !latest.until.IsZero() && !latest.until.After(b.clock.now()) {
+		b.settledSince(name, latest.count)
 	}
 }
 

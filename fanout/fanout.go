@@ -129,9 +129,16 @@ type Options struct {
 	// another replica left behind is found so. Default 5 s, never when alone.
 	Poll time.Duration
 
-	// resting hears of a runner that has nothing to do but wait: how many
-	// rounds go on beside it, and the store's Changed from before it looked.
-	resting func(targetName string, rounds int, changed <-chan struct{})
+	// resting hears of a runner that has nothing to do but wait.
+	resting func(targetName string, pause pause)
+}
+
+// pause is a wait of a runner: how many rounds go on beside it, the store's
+// Changed from before it looked, and until when (zero: until something happens).
+type pause struct {
+	rounds  int
+	changed <-chan struct{}
+	until   time.Time
 }
 
 // State is what the fan-out thinks of a target.

@@ -110,11 +110,8 @@ func TestBackoffGrowsWithinItsBounds(t *testing.T) {
 		o.Jitter = func(n time.Duration) time.Duration { return time.Duration(share * float64(n)) }
 		n := rapid.IntRange(-1, 100).Draw(t, "failures")
 		wait := o.backoff(n)
-		ceiling := o.BackoffMax
-		if doubled := float64(o.BackoffBase) * math.Pow(2, float64(max(n-1, 0))); doubled < float64(ceiling) {
-			ceiling = time.Duration(doubled)
-		}
-		require.GreaterOrEqual(t, wait, ceiling/10)
+		ceiling := time.Duration(min(float64(o.BackoffMax), float64(o.BackoffBase)*math.Pow(2, float64(max(n, 1)-1))))
+		require.GreaterOrEqual(t, wait, ceiling/10-1)
 		require.LessOrEqual(t, wait, ceiling)
 	})
 }

@@ -118,7 +118,7 @@ func (r *runner) run(ctx context.Context) error {
 			r.rest(ctx, err)
 		case !more:
 			if r.options.resting != nil {
-				r.options.resting(r.Name, len(r.asked), changed)
+				r.options.resting(r.Name, pause{len(r.asked), changed, until})
 			}
 			r.sleep(ctx, changed, woken, until)
 		}

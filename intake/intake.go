@@ -172,7 +172,10 @@ func (s *Service) report(push *directory.Push, plan *directory.Plan) {
 // push that is refused is dropped and reported, for its sender never had an
 // answer and a refused push leaves nothing; one that fails otherwise is part of
 // the error, which says whether it stays in the journal for the next start.
-func (s *Service) Recover(ctx context.Context) (int, error) {
+//
+// Only pushes received longer than age ago count: where other replicas use the
+// store, a younger one may still be theirs to answer.
+func (s *Service) Recover(ctx context.Context, age time.Duration) (int, error) {
 	finished := 0
 	var errs []error
 	for unfinished, err := range s.store.Unfinished(ctx) {
@@ -183,12 +186,17 @@ func (s *Service) Recover(ctx context.Context) (int, error) {
 			errs = append(errs, fmt.Errorf("recover: %w", err))
 			break
 		}
+		if age > 0 && s.options.Now().Sub(unfinished.Record.ReceivedAt) <= age {
+			continue
+		}
 		id, kind := unfinished.Record.ID, unfinished.Record.Kind
 		err = s.finish(ctx, unfinished)
 		switch {
 		case err == nil:
 			finished++
 			continue
+		case errors.Is(err, storage.ErrConflict), errors.Is(err, storage.ErrNotFound):
+			continue // another replica was at it, and has finished or dropped it
 		case refused(err):
 			s.options.Logger.Warn("dropped an interrupted push: it is refused", "push", id, "kind", string(kind),
 				"scope", unfinished.Record.Scope.String(), "reason", err)

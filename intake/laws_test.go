@@ -32,7 +32,7 @@ func TestTheStoreEndsWhereThePushesSay(t *testing.T) {
 			}
 			if push.Kind() == directory.AllOrgSync && rapid.Bool().Draw(r, "crash") {
 				b.accept(push)
-				_, err := b.service.Recover(t.Context())
+				_, err := b.service.Recover(t.Context(), 0)
 				require.NoError(r, err)
 			} else if _, err := b.service.Receive(t.Context(), push); err != nil {
 				require.ErrorAs(r, err, new(*directory.InvalidError))

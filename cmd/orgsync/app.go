@@ -26,19 +26,27 @@ import (
 	"github.com/openkoo/connector/orgsync"
 	"github.com/openkoo/connector/secrets"
 	"github.com/openkoo/connector/storage"
-	"github.com/openkoo/connector/storage/embedded"
 	usersync "github.com/openkoo/connector/userSync"
 )
 
 // shutdownTimeout is how long requests under way may take to finish.
 const shutdownTimeout = 15 * time.Second
 
+// adoptInterval is how often a replica looks for pushes that another one left
+// unfinished.
+const adoptInterval = 15 * time.Second
+
+// adoptAge is how old a push must be for another replica to take it over: more
+// than its own may take to answer it.
+const adoptAge = 2 * time.Minute
+
 // app is the connector, wired.
 type app struct {
-	config    *config.Config
-	logger    *slog.Logger
-	store     *embedded.Store
+	config *config.Config
+	logger *slog.Logger
+	*backends
 	intake    *intake.Service
+	kept      storage.Instances // nil where the store keeps no instances; instances too
 	instances *instance.Service
 	fanout    *fanout.Fanout
 	http      *http.Server
@@ -50,13 +58,13 @@ func newApp(ctx context.Context, c *config.Config, logger *slog.Logger) (*app, e
 	if err != nil {
 		return nil, err
 	}
-	store, err := embedded.Open(ctx, c.DataDir, embedded.Options{Logger: logger})
+	opened, err := openBackends(ctx, c, logger)
 	if err != nil {
 		return nil, err
 	}
-	a := &app{config: c, logger: logger, store: store}
+	a := &app{config: c, logger: logger, backends: opened}
 	if err := a.wire(keyring); err != nil {
-		return nil, errors.Join(err, store.Close())
+		return nil, errors.Join(err, opened.close())
 	}
 	return a, nil
 }
@@ -92,18 +100,25 @@ func (a *app) wire(keyring secrets.Keyring) error {
 	if err != nil {
 		return err
 	}
-	if a.fanout, err = fanout.New(a.store, targets, fanout.Options{Logger: a.logger, Registerer: registry}); err != nil {
+	options := fanout.Options{Logger: a.logger, Registerer: registry}
+	if a.shared {
+		options.Coordination = a.coordination
+	}
+	if a.fanout, err = fanout.New(a.store, targets, options); err != nil {
 		return err
 	}
-	if a.instances, err = a.newInstances(keyring); err != nil {
+	if err := a.openInstances(keyring); err != nil {
 		return err
 	}
-	api, err := admin.New(admin.Options{
+	shown := admin.Options{
 		Token: a.config.AdminToken.Reveal(), Reader: a.store, Replayer: a.store, Health: a.store, Decider: a.intake, Deliverer: a.fanout,
-		Instances: a.store, Completer: a.instances,
-		Matches:  matches(targets),
+		Matches: matches(targets), Coordination: a.health,
 		Gatherer: registry, Logger: a.logger,
-	})
+	}
+	if a.instances != nil {
+		shown.Instances, shown.Completer = a.kept, a.instances
+	}
+	api, err := admin.New(shown)
 	if err != nil {
 		return err
 	}
@@ -113,6 +128,7 @@ func (a *app) wire(keyring secrets.Keyring) error {
 	}
 	a.http = &http.Server{
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
+		WriteTimeout:   5 * time.Minute, // reading a body, a minute of work, and a slow reader
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelWarn),
 	}
 	return nil
@@ -132,18 +148,17 @@ func matches(targets []fanout.Target) func(string, directory.Scope) bool {
 // run finishes what a crash interrupted, then serves on the listener until ctx
 // ends. It closes the store.
 func (a *app) run(ctx context.Context, listener net.Listener) (err error) {
-	defer func() { err = errors.Join(err, a.store.Close()) }()
-	finished, err := a.intake.Recover(ctx)
-	if err != nil {
-		a.logger.Error("some interrupted pushes could not be finished", "error", err)
-	}
-	if finished > 0 {
-		a.logger.Info("interrupted pushes are finished", "count", finished)
-	}
+	defer func() { err = errors.Join(err, a.close()) }()
+	a.recover(ctx)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.fanout.Run(ctx) })
-	group.Go(func() error { return a.instances.Run(ctx) })
+	if a.instances != nil {
+		group.Go(func() error { return a.instances.Run(ctx) })
+	}
 	group.Go(func() error { return a.sweep(ctx) })
+	if a.shared {
+		group.Go(func() error { return a.adopt(ctx) })
+	}
 	group.Go(func() error {
 		if err := a.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve: %w", err)
@@ -160,6 +175,35 @@ func (a *app) run(ctx context.Context, listener net.Listener) (err error) {
 		return nil
 	})
 	return group.Wait()
+}
+
+// recover finishes the pushes that a crash interrupted.
+func (a *app) recover(ctx context.Context) {
+	age := time.Duration(0)
+	if a.shared {
+		age = adoptAge
+	}
+	finished, err := a.intake.Recover(ctx, age)
+	if err != nil && ctx.Err() == nil {
+		a.logger.Error("some interrupted pushes could not be finished", "error", err)
+	}
+	if finished > 0 {
+		a.logger.Info("interrupted pushes are finished", "count", finished)
+	}
+}
+
+// adopt finishes, now and then, the pushes of replicas that died.
+func (a *app) adopt(ctx context.Context) error {
+	ticker := time.NewTicker(adoptInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			a.recover(ctx)
+		}
+	}
 }
 
 // sweep removes what is past keeping, now and then.

@@ -1,35 +1,48 @@
 package main
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/openkoo/connector/admin"
-	"github.com/openkoo/connector/coordination/local"
 	"github.com/openkoo/connector/instance"
 	"github.com/openkoo/connector/marketplace"
 	"github.com/openkoo/connector/secrets"
+	"github.com/openkoo/connector/storage"
 )
 
-// newInstances wires the instance lifecycle with the provisioner that is
-// configured.
-func (a *app) newInstances(keyring secrets.Keyring) (*instance.Service, error) {
+// openInstances wires the instance lifecycle with the provisioner that is
+// configured. A store that keeps no instances leaves the base interface out.
+func (a *app) openInstances(keyring secrets.Keyring) error {
 	c := &a.config.Instances
-	options := instance.Options{Logger: a.logger, Patience: c.Patience, Lease: max(c.WebhookTimeout, c.Patience) * 2}
-	if c.Provisioner == "webhook" {
-		webhook, err := instance.NewWebhook(instance.WebhookOptions{URL: c.WebhookURL.Reveal(), Secret: c.WebhookSecret.Reveal(), Timeout: c.WebhookTimeout})
-		if err != nil {
-			return nil, err
+	kept, ok := a.store.(storage.Instances)
+	if !ok {
+		if c.RequireKnown || c.Provisioner == "webhook" {
+			return errors.New("instances: MongoDB does not keep instances yet; remove the instances settings, or mongoUri")
 		}
-		return instance.New(a.store, webhook, keyring.Box, options), nil
+		a.logger.Warn("the base interface is not served: MongoDB does not keep instances yet")
+		return nil
 	}
-	static, err := instance.NewStatic(instance.Templates{FrontEndURL: c.FrontEndURL, AdminURL: c.AdminURL, Memo: c.Memo, License: c.License.Reveal()})
+	provisioner, err := a.provisioner()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return instance.New(a.store, static, keyring.Box, options), nil
+	a.kept = kept
+	a.instances = instance.New(kept, provisioner, keyring.Box, instance.Options{
+		Logger: a.logger, Patience: c.Patience, Lease: max(c.WebhookTimeout, c.Patience) * 2,
+	})
+	return nil
+}
+
+func (a *app) provisioner() (instance.Provisioner, error) {
+	c := &a.config.Instances
+	if c.Provisioner == "webhook" {
+		return instance.NewWebhook(instance.WebhookOptions{URL: c.WebhookURL.Reveal(), Secret: c.WebhookSecret.Reveal(), Timeout: c.WebhookTimeout})
+	}
+	return instance.NewStatic(instance.Templates{FrontEndURL: c.FrontEndURL, AdminURL: c.AdminURL, Memo: c.Memo, License: c.License.Reveal()})
 }
 
 // routes joins the marketplace's interfaces and the API; each answers what is
@@ -71,8 +84,7 @@ func (a *app) registerMarketplace(router *gin.Engine, registry prometheus.Regist
 	if c.Instances.RequireKnown {
 		receiver = instance.Gate{Next: a.intake, Instances: a.instances}
 	}
-	nonces := local.NewNonces(0, nil)
-	door, err := marketplace.NewDoor(options, receiver, nonces)
+	door, err := marketplace.NewDoor(options, receiver, a.coordination)
 	if err != nil {
 		return nil, err
 	}
@@ -86,11 +98,11 @@ func (a *app) registerMarketplace(router *gin.Engine, registry prometheus.Regist
 		}
 		kit.Register(router)
 	}
-	if !c.Interfaces.BaseV1 && !c.Interfaces.BaseV2 {
+	if a.instances == nil || (!c.Interfaces.BaseV1 && !c.Interfaces.BaseV2) {
 		return door, nil
 	}
 	options.Keys = c.BaseKeys()
-	base, err := marketplace.NewBase(options, c.Interfaces.V1Window, a.instances, nonces)
+	base, err := marketplace.NewBase(options, c.Interfaces.V1Window, a.instances, a.coordination)
 	if err != nil {
 		return nil, err
 	}

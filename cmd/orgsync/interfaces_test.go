@@ -23,7 +23,7 @@ func newTestApp(t *testing.T, flags map[string]any) (*app, error) {
 	require.NoError(t, err)
 	a, err := newApp(t.Context(), c, slog.New(slog.DiscardHandler))
 	if err == nil {
-		t.Cleanup(func() { require.NoError(t, a.store.Close()) })
+		t.Cleanup(func() { require.NoError(t, a.close()) })
 	}
 	return a, err
 }

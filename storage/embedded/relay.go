@@ -27,7 +27,7 @@ const markUsers = "UPDATE slots SET marks = marks + 1, attempts = 0, state = 1, 
 // memberships of those that are in no group: theirs may have come, or gone.
 const (
 	allUsers = " AND kind = 2"
-	usersOf  = " AND (kind = 2 OR kind = 4 AND hash = '') AND key IN (SELECT key FROM entities INDEXED BY entities_parent WHERE scope = ? AND kind = 3 AND parent = ? AND flags & 1 = 0)"
+	usersOf  = " AND kind IN (2, 4) AND (kind = 2 OR hash = '') AND key IN (SELECT key FROM entities INDEXED BY entities_parent WHERE scope = ? AND kind = 3 AND parent = ? AND flags & 1 = 0)"
 )
 
 // Relay implements storage.Fanout.

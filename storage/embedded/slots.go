@@ -232,12 +232,15 @@ func (s *Store) settleOne(ctx context.Context, t *tx, slot *storage.Slot) error 
 	return wakeDependents(ctx, t, slot, id)
 }
 
-// wake makes slots due that are at rest; wakeGroup goes by the index on groups.
+// wake makes slots due that are at rest. byGroup names the index: without
+// statistics the planner would pass all slots of the scope for each department.
 const (
-	wake      = "UPDATE slots " + setDue
-	wakeGroup = "UPDATE slots INDEXED BY slots_group " + setDue
-	setDue    = "SET state = 1, attempts = 0, due_at = ?1, error_class = '', last_error = ''," +
+	wake = " SET state = 1, attempts = 0, due_at = ?1, error_class = '', last_error = ''," +
 		" dirty_since = CASE WHEN state = 4 THEN ?1 ELSE dirty_since END WHERE target = ?2 AND scope = ?3"
+	byGroup    = "UPDATE slots INDEXED BY slots_group"
+	wakeOwn    = "UPDATE slots" + wake + " AND kind = ?4 AND key = ?5 AND state IN (3, 4, 5)"
+	wakeGroup  = byGroup + wake + " AND grp = ?4 AND grp <> '' AND state IN (3, 4)"
+	emptyGroup = byGroup + " SET hash = '' WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND kind IN (3, 4)"
 )
 
 // wakeDependents makes due what depends on an object whose remote id changed:
@@ -249,20 +252,19 @@ func wakeDependents(ctx context.Context, t *tx, slot *storage.Slot, id int64) er
 	if slot.Kind == storage.SlotUser {
 		member = storage.SlotMembership
 	}
-	woken, err := t.exec(ctx, wake+" AND kind = ?4 AND key = ?5 AND state IN (3, 4, 5)", now, slot.Target, id, uint8(member), slot.Key)
+	woken, err := t.exec(ctx, wakeOwn, now, slot.Target, id, uint8(member), slot.Key)
 	if err != nil {
 		return err
 	}
 	if slot.Kind == storage.SlotDepartment {
-		n, err := t.exec(ctx, wakeGroup+" AND grp = ?4 AND grp <> '' AND state IN (3, 4)", now, slot.Target, id, slot.Key)
+		n, err := t.exec(ctx, wakeGroup, now, slot.Target, id, slot.Key)
 		if err != nil {
 			return err
 		}
 		woken += n
 	}
 	if slot.Kind == storage.SlotDepartment && slot.RemoteID == "" {
-		_, err := t.exec(ctx, "UPDATE slots INDEXED BY slots_group SET hash = '' WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND kind IN (3, 4)", slot.Target, id, slot.Key)
-		if err != nil {
+		if _, err := t.exec(ctx, emptyGroup, slot.Target, id, slot.Key); err != nil {
 			return err
 		}
 	}

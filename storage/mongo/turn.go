@@ -112,30 +112,35 @@ const (
 )
 
 // openScope opens a scope, settling what another has left open too long.
-func (s *Store) openScope(ctx context.Context, scope directory.Scope, push string) (scopeDoc, error) {
+func (s *Store) openScope(ctx context.Context, scope directory.Scope, push string) (doc scopeDoc, err error) {
+	var held scopeDoc
+	defer func() {
+		if err != nil && held.Open != "" {
+			err = fmt.Errorf("push %s of %s has the scope: %w", held.Open, held.Owner, err)
+		}
+	}()
 	wait := openRetryMin
 	for {
-		doc, err := s.tryOpen(ctx, scope, push)
-		if err == nil || !duplicate(err) {
+		if doc, err = s.tryOpen(ctx, scope, push); err == nil || !duplicate(err) {
 			return doc, err
 		}
-		held, err := s.scopeDoc(ctx, scope)
+		now, err := s.scopeDoc(ctx, scope)
 		if err != nil {
 			return doc, err
 		}
-		now := millis(s.options.Now())
+		held = now
 		switch {
 		case held.Open == "": // it was closed just now
 			continue
-		case held.Owner == s.options.Owner || held.Until <= now:
+		case held.Owner == s.options.Owner || held.Until <= millis(s.options.Now()):
 			if err := s.settleTurn(ctx, &held); err != nil {
-				return doc, fmt.Errorf("settle push %s that %s left open: %w", held.Open, held.Owner, err)
+				return doc, fmt.Errorf("settle it: %w", err)
 			}
 			continue
 		}
 		select {
 		case <-ctx.Done():
-			return doc, fmt.Errorf("push %s of %s has the scope: %w", held.Open, held.Owner, ctx.Err())
+			return doc, ctx.Err()
 		case <-time.After(wait + rand.N(wait)):
 			wait = min(2*wait, openRetryMax)
 		}

@@ -23,14 +23,15 @@ type view struct {
 	id    string
 	// turn is the turn the view belongs to, nil outside of one.
 	turn *turn
-	// usersIn remembers what Around counted on the way.
+	// usersIn and parents remember what Around met on the way.
 	usersIn map[string]int
+	parents map[string]directory.Department
 }
 
 var _ storage.View = (*view)(nil)
 
 func (t *turn) view() *view {
-	return &view{store: t.store, scope: t.scope, id: t.doc.ID, turn: t, usersIn: make(map[string]int)}
+	return &view{store: t.store, scope: t.scope, id: t.doc.ID, turn: t, usersIn: make(map[string]int), parents: make(map[string]directory.Department)}
 }
 
 // fresh reports a scope that has no entity, which spares looking for one.
@@ -56,6 +57,9 @@ func (v *view) Application(ctx context.Context, appID string) (directory.Applica
 
 // Department implements storage.View.
 func (v *view) Department(ctx context.Context, code string) (directory.Department, bool, error) {
+	if d, ok := v.parents[code]; ok {
+		return d, true, nil
+	}
 	return oneEntity(ctx, v, directory.KindDepartment, code, (*entityDoc).department)
 }
 
@@ -168,6 +172,9 @@ func (v *view) Around(ctx context.Context, code, parentCode string) (directory.S
 		}
 		if doc.Key == parentCode && parentCode != "" {
 			around.ParentLives = !doc.Deleted
+			if v.turn != nil {
+				v.parents[parentCode] = d
+			}
 		}
 		if doc.Parent == code && !doc.Deleted {
 			around.Children = append(around.Children, d)
@@ -178,7 +185,8 @@ func (v *view) Around(ctx context.Context, code, parentCode string) (directory.S
 	below := bson.D{{Key: "k", Value: int32(directory.KindDepartment)}, {Key: "parent", Value: code}, {Key: "gone", Value: false}}
 	both := bson.D{{Key: "k", Value: bson.D{{Key: "$in", Value: bson.A{int32(directory.KindDepartment), int32(directory.KindUser)}}}}, below[1], below[2]}
 	err := v.each(ctx, bson.D{{Key: "$or", Value: bson.A{bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}}, both}}},
-		options.Find().SetProjection(bson.D{{Key: "data", Value: 0}}).SetSort(bson.D{{Key: "k", Value: 1}}).SetLimit(aroundLimit), take)
+		options.Find().SetProjection(bson.D{{Key: "data", Value: 0}}).SetSort(bson.D{{Key: "k", Value: 1}}).
+			SetLimit(aroundLimit).SetBatchSize(aroundLimit+1), take)
 	if err != nil {
 		return around, err
 	}

@@ -37,7 +37,7 @@ func (c *Connector) do(ctx context.Context, call call) error {
 
 // send sends a request, with a new token if the old one is not taken any more.
 func (c *Connector) send(ctx context.Context, call call) (*httpclient.Answer, error) {
-	request := httpclient.Request{Op: call.op, Method: call.method, URL: c.base + call.path}
+	request := httpclient.Request{Op: call.op, Method: call.method, URL: c.base + call.path, Secrets: c.tokens.secrets()}
 	if len(call.query) > 0 {
 		request.URL += "?" + call.query.Encode()
 	}
@@ -66,7 +66,7 @@ func (c *Connector) send(ctx context.Context, call call) (*httpclient.Answer, er
 	case call.into != nil:
 		return answer, answer.Into(call.into)
 	case answer.IsPage():
-		return nil, answer.Into(&struct{}{}) // a page of some proxy
+		return answer, answer.Into(&struct{}{}) // of some proxy, not the server's
 	default:
 		return answer, nil
 	}

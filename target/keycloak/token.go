@@ -48,8 +48,7 @@ func (t *tokens) get(ctx context.Context, stale string) (string, error) {
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {t.config.ClientID}, "client_secret": {t.config.ClientSecret}}
 	answer, err := t.client.Send(ctx, httpclient.Request{
 		Op: op, Method: http.MethodPost, URL: t.url, Body: []byte(form.Encode()),
-		Secrets: []string{t.config.ClientSecret, url.QueryEscape(t.config.ClientSecret)},
-		Header:  http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}},
+		Secrets: t.secrets(), Header: http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}},
 	})
 	if err != nil {
 		return "", notAsked(ctx, err)
@@ -67,6 +66,11 @@ func (t *tokens) get(ctx context.Context, stale string) (string, error) {
 	lifetime := time.Duration(min(max(granted.ExpiresIn, 0), int64(24*time.Hour/time.Second))) * time.Second
 	t.value, t.until = granted.AccessToken, asked.Add(lifetime-min(leeway, lifetime/4))
 	return t.value, nil
+}
+
+// secrets are the words that no error may hold.
+func (t *tokens) secrets() []string {
+	return []string{t.config.ClientSecret, url.QueryEscape(t.config.ClientSecret)}
 }
 
 func noToken(op, detail string) error {

@@ -3,6 +3,7 @@ package scim_test
 import (
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -19,8 +20,8 @@ const token = "scim-bearer-token"
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func connect(t testing.TB, url, secret string) target.Connector {
-	connector, err := scim.New(scim.Config{URL: url, BearerToken: secret, Timeout: targettest.Patience, ShortRetries: -1})
+func connect(t testing.TB, url, secret string, patience time.Duration) target.Connector {
+	connector, err := scim.New(scim.Config{URL: url, BearerToken: secret, Timeout: patience, ShortRetries: -1})
 	require.NoError(t, err)
 	return connector
 }

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Proxy stands between a connector and a real server, and fails in the ways a
@@ -50,6 +51,7 @@ func NewProxy(t testing.TB, server string) *Proxy {
 	origin := &url.URL{Scheme: upstream.Scheme, Host: upstream.Host}
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
 	transport.MaxIdleConnsPerHost = 64
+	transport.IdleConnTimeout = time.Second // before the server's own, which would show as 502
 	p := &Proxy{closing: make(chan struct{})}
 	p.forward = &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(origin) },
@@ -174,9 +176,9 @@ func (p *Proxy) Hang(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
 	}
 }
 
-// Endless answers 200 and goes on until the client hangs up.
+// Endless answers 200, or what was answered already, and goes on until the
+// client hangs up.
 func (p *Proxy) Endless(w http.ResponseWriter, r *http.Request, _ http.Handler) {
-	w.WriteHeader(http.StatusOK)
 	part := bytes.Repeat([]byte(`{"id":"`), 4096)
 	for r.Context().Err() == nil {
 		select {

@@ -41,16 +41,27 @@ type Bench struct {
 	// URL is where the server listens. Secret is what lets a connector in; it
 	// must show in no error.
 	URL, Secret string
-	// Connect makes a connector that reaches the server at url with a secret.
-	// It is to give up on a request within Patience and to retry nothing.
-	Connect func(t testing.TB, url, secret string) target.Connector
+	// Connect makes a connector that reaches the server at url with a secret,
+	// gives up on a request after patience, and retries nothing.
+	Connect func(t testing.TB, url, secret string, patience time.Duration) target.Connector
+	// Bare says that the connector speaks no HTTP: it is connected to the server
+	// without the proxy, and the laws about failures of the wire are left to
+	// tests of its own.
+	Bare bool
+	// Deviations names the laws ("members/many members go in one change") that
+	// do not fit what the target is, with the reason for each.
+	Deviations map[string]string
 	// Carried is the part of an account that the connector brings to the
 	// server and that Users tells; nil for all.
 	Carried func(target.User) target.User
 }
 
-// Patience is how long a connector under test waits for an answer.
-const Patience = 3 * time.Second
+const (
+	// patience is how long a connector waits for an answer where none is to
+	// fail for its slowness, impatience where it is.
+	patience   = time.Minute
+	impatience = 200 * time.Millisecond
+)
 
 // Run runs the whole suite. The server is shared by all tests.
 func Run(t *testing.T, bench Bench) {
@@ -58,20 +69,33 @@ func Run(t *testing.T, bench Bench) {
 	if bench.Carried == nil {
 		bench.Carried = func(u target.User) target.User { return u }
 	}
-	for _, part := range []struct {
-		name string
-		laws map[string]func(*law)
-	}{
-		{"objects", objectLaws}, {"found again", searchLaws}, {"members", memberLaws}, {"failures", failureLaws}, {"classes", classLaws()},
+	all := make(map[string]func(*law))
+	for part, laws := range map[string]map[string]func(*law){
+		"objects": objectLaws, "found again": searchLaws, "members": memberLaws, "failures": failureLaws, "classes": classLaws(),
 	} {
-		for name, test := range part.laws {
-			t.Run(part.name+"/"+name, func(t *testing.T) {
-				t.Parallel()
-				test(newLaw(t, bench))
-			})
+		for name, test := range laws {
+			all[part+"/"+name] = test
 		}
 	}
+	for name := range bench.Deviations {
+		require.Contains(t, all, name, "a deviation from no law")
+	}
+	for name, test := range all {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if reason := bench.Deviations[name]; reason != "" {
+				t.Skip(reason)
+			}
+			if bench.Bare && (strings.HasPrefix(name, "failures/") || strings.HasPrefix(name, "classes/")) {
+				t.Skip(noWire)
+			}
+			test(newLaw(t, bench))
+		})
+	}
 }
+
+// noWire is why a law about HTTP says nothing about a connector without.
+const noWire = "the connector speaks no HTTP; its own tests break its wire"
 
 // law is one test's connector, with a proxy of its own and names of its own.
 type law struct {
@@ -86,13 +110,38 @@ type law struct {
 var laws atomic.Int64
 
 func newLaw(t *testing.T, bench Bench) *law {
-	l := &law{TB: t, Bench: bench, ctx: t.Context(), proxy: NewProxy(t, bench.URL), prefix: fmt.Sprintf("law%d", laws.Add(1))}
-	l.connector = l.connect(l.proxy.URL, bench.Secret)
+	l := &law{TB: t, Bench: bench, ctx: t.Context(), prefix: fmt.Sprintf("law%d", laws.Add(1))}
+	url := bench.URL
+	if !bench.Bare {
+		l.proxy = NewProxy(t, bench.URL)
+		url = l.proxy.URL
+	}
+	l.connector = l.connect(url, bench.Secret)
 	return l
 }
 
+// wire is the proxy in front of the server.
+func (l *law) wire() *Proxy {
+	if l.proxy == nil {
+		l.Skip(noWire)
+	}
+	return l.proxy
+}
+
+// capabilities are what the target says it can do.
+func (l *law) capabilities() target.Capabilities {
+	l.Helper()
+	capabilities, err := l.connector.Describe(l.ctx)
+	require.NoError(l, err)
+	return capabilities
+}
+
 func (l *law) connect(url, secret string) target.Connector {
-	connector := l.Connect(l, url, secret)
+	return l.connectWith(url, secret, patience)
+}
+
+func (l *law) connectWith(url, secret string, patience time.Duration) target.Connector {
+	connector := l.Connect(l, url, secret, patience)
 	l.Cleanup(func() { require.NoError(l, connector.Close()) })
 	return connector
 }

@@ -66,7 +66,7 @@ func (c Config) Validate() error {
 // Connector implements target.Connector.
 type Connector struct {
 	url    string
-	hide   []string // what of the URL no error may hold
+	hide   []string // what no error may hold
 	signer signer
 	now    func() time.Time
 	client *httpclient.Client
@@ -95,7 +95,7 @@ func New(config Config) (*Connector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("webhook: %w", err)
 	}
-	return &Connector{url: config.URL, hide: secretParts(config.URL), signer: signer, now: config.Now, client: client}, nil
+	return &Connector{url: config.URL, hide: append(secretParts(config.URL), config.Secrets...), signer: signer, now: config.Now, client: client}, nil
 }
 
 // secretParts are the path and query of the URL, as receivers may echo them.

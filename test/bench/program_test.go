@@ -26,11 +26,12 @@ func TestMain(m *testing.M) {
 		return
 	}
 	code := m.Run()
-	if path, err := binary(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
-	}
+	_ = os.RemoveAll(binaryDir)
 	os.Exit(code)
 }
+
+// binaryDir is where the program was built to, empty if it was not needed.
+var binaryDir string
 
 // binary is the program as it ships.
 var binary = sync.OnceValues(func() (string, error) {
@@ -38,6 +39,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	binaryDir = dir
 	path := filepath.Join(dir, "orgsync")
 	build := exec.Command("go", "build", "-trimpath", "-o", path, "../../cmd/orgsync")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -34,6 +34,8 @@ type Options struct {
 	// FixedUsernames refuses to change one (Realm settings > Login > Edit
 	// username is off).
 	FixedUsernames bool
+	// DuplicateEmails lets users share a mail address.
+	DuplicateEmails bool
 	// NoChildSearch ignores search on a group's children, as older servers do.
 	NoChildSearch bool
 }

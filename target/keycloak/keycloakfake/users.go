@@ -104,7 +104,7 @@ func (s *Server) taken(w http.ResponseWriter, u *User) bool {
 		case other.Username == u.Username:
 			refuse(w, http.StatusConflict, "User exists with same username")
 			return true
-		case u.Email != "" && other.Email == u.Email:
+		case !s.options.DuplicateEmails && u.Email != "" && other.Email == u.Email:
 			refuse(w, http.StatusConflict, "User exists with same email")
 			return true
 		}

@@ -70,6 +70,9 @@ func (g *gate) exchange(header *wire.MsgHeader, body wire.MsgBody, from *bufio.R
 		door := g.door(databaseOf(message))
 		door.Lock()
 		defer door.Unlock()
+		if body, statements := updates(message); body != nil {
+			return split(header, body, statements, from, to)
+		}
 	}
 	if err := wire.WriteMessage(to, header, body); err != nil {
 		return nil, nil, err

@@ -38,8 +38,8 @@ func run() (err error) {
 	}
 	socket := filepath.Join(dir, "ferretdb.sock")
 	server, err := ferretdb.New(&ferretdb.Config{
-		Listener:  ferretdb.ListenerConfig{Unix: socket},
-		Handler:   "sqlite",
+		Listener: ferretdb.ListenerConfig{Unix: socket},
+		Handler:  "sqlite",
 		// The data need not outlive the machine.
 		SQLiteURL: "file:" + data + "/?_pragma=synchronous(off)",
 		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
