@@ -11,6 +11,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,7 +104,7 @@ func (a *API) Register(router gin.IRouter) {
 	router.GET("/metrics", a.authenticate, gin.WrapH(promhttp.HandlerFor(a.Gatherer, promhttp.HandlerOpts{})))
 
 	scope := []string{"dataset", "instanceId", "tenantId"}
-	list := append(scope, "limit", "cursor")
+	list := slices.Concat(scope, []string{"limit", "cursor"})
 	api := router.Group("/api/v1", a.authenticate, a.bounded, a.problems)
 	api.GET("/sync-status", takes(list), a.syncStatus)
 	api.GET("/pushes", takes(list, "kind", "result"), a.pushes)

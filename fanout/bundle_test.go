@@ -75,7 +75,7 @@ func (c *clock) wakeAt(at time.Time) <-chan time.Time {
 }
 
 // advance moves on and wakes those whose time has come.
-func (c *clock) advance(d time.Duration) {
+func (c *clock) advance(d time.Duration) (woken bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at = c.at.Add(d)
@@ -83,8 +83,10 @@ func (c *clock) advance(d time.Duration) {
 		if !at.After(c.at) {
 			wake <- c.at
 			delete(c.waiters, wake)
+			woken = true
 		}
 	}
+	return woken
 }
 
 // peer is a SCIM server in process, behind a proxy that fails on demand.

@@ -122,6 +122,7 @@ func (a *app) wire(keyring secrets.Keyring) error {
 	}
 	a.http = &http.Server{
 		Handler: routes(door, api), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
+		WriteTimeout:   5 * time.Minute, // reading a body, a minute of work, and a slow reader
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelWarn),
 	}
 	return nil

@@ -159,3 +159,23 @@ func TestServeEndsCleanlyWhenTold(t *testing.T) {
 		require.NoFileExists(t, filepath.Join(dir, "orgsync.db-wal"), "the database is closed, not torn off")
 	}
 }
+
+// A person at a terminal sees a bar; a log file never does.
+func TestAPushShowsABarOnATerminalOnly(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	path, err := binary()
+	require.NoError(t, err)
+	command := fmt.Sprintf("%s push org %s --tenant t1 --url %s/saasproduce --data-dir %s", path, write(t, "d.csv", departments(40)), s.base, s.dir)
+	plain, err := exec.Command("bash", "-c", command).CombinedOutput()
+	require.NoError(t, err, "%s", plain)
+	require.NotContains(t, string(plain), "Pushing")
+	require.NotContains(t, string(plain), "\x1b", "no escape sequences in a file")
+
+	terminal := exec.Command("script", "-qec", command, "/dev/null")
+	terminal.Env = append(os.Environ(), "TERM=xterm")
+	shown, err := terminal.CombinedOutput()
+	require.NoError(t, err, "%s", shown)
+	require.Contains(t, string(shown), "Pushing")
+	require.Contains(t, string(shown), "40 of 40 calls answered")
+}

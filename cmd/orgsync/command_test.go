@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -36,7 +37,7 @@ func TestMain(m *testing.M) {
 	http.DefaultClient.CloseIdleConnections()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
-			println(err.Error())
+			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
 	}
@@ -256,8 +257,9 @@ func TestExpectedFailures(t *testing.T) {
 		{"unknown push", []string{"push", "userz"}, []string{`orgsync push has no command "userz"; did you mean users?`}},
 		{"unknown hold", []string{"holds", "aprove", "x"}, []string{`did you mean approve?`}},
 		{"unknown flag", []string{"serve", "--lisen", ":1"}, []string{"unknown flag: --lisen; see `orgsync serve --help`"}},
-		{"too many arguments", []string{"serve", "now"}, []string{`unknown command "now" for "orgsync serve"`}},
-		{"no file named", append([]string{"push", "full"}, tenant...), []string{"accepts 1 arg(s), received 0"}},
+		{"too many arguments", []string{"serve", "now"}, []string{`orgsync serve takes no argument, got "now"; see ` + "`orgsync serve --help`"}},
+		{"no file named", append([]string{"push", "full"}, tenant...), []string{"want one FILE, got 0: orgsync push full FILE [flags]; see `orgsync push full --help`"}},
+		{"no push named", []string{"holds", "approve"}, []string{"want one PUSH, got 0: orgsync holds approve PUSH"}},
 		{"no tenant", []string{"push", "full", departments}, []string{"--tenant is missing"}},
 		{"no app nor tenant", []string{"push", "users", departments}, []string{"--tenant is missing", "--app is missing"}},
 		{"wrong push flag", append([]string{"push", "org", "--flag", "cancel", departments}, tenant...), []string{`--flag "cancel": want add, modify, delete`}},

@@ -24,7 +24,7 @@ at rest, and the admin token. Then show where they are, and the public key in
 the form the seller console takes. --show also prints the access key.`,
 		Example: `  orgsync keys
   orgsync keys --show --data-dir /var/lib/orgsync`,
-		Args: cobra.NoArgs,
+		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := s.load()
 			if err != nil {

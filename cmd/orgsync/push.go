@@ -77,7 +77,7 @@ before anything is sent. The exit code is 0 when every call was answered 000000.
 	p.BoolVar(&f.dryRun, "dry-run", false, "check the file, show the first call, send nothing")
 	for _, kind := range pushKinds() {
 		sub := &cobra.Command{
-			Use: kind.name + " FILE", Short: kind.short, Args: cobra.ExactArgs(1), Example: "  " + kind.example,
+			Use: kind.name + " FILE", Short: kind.short, Args: one("FILE"), Example: "  " + kind.example,
 			Long: kind.short + ".\n\n" + describe(kind.columns(kind.flags[0])),
 			RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, s, kind, args[0]) },
 		}

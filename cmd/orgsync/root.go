@@ -62,6 +62,24 @@ func group(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
+// one takes a single argument, named as in the command's use.
+func one(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 1 {
+			return nil
+		}
+		return fmt.Errorf("want one %s, got %d: %s; see `%s --help`", name, len(args), cmd.UseLine(), cmd.CommandPath())
+	}
+}
+
+// none takes no argument.
+func none(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s takes no argument, got %q; see `%s --help`", cmd.CommandPath(), args[0], cmd.CommandPath())
+}
+
 // load reads the configuration with the flags on top.
 func (s *settings) load() (*config.Config, error) {
 	flags := make(map[string]any)

@@ -24,7 +24,7 @@ lists them.`,
 		Example: `  orgsync serve
   orgsync serve --config orgsync.yaml
   ORGSYNC_LISTEN=127.0.0.1:9000 orgsync serve`,
-		Args: cobra.NoArgs,
+		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := s.load()
 			if err != nil {

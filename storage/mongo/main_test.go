@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	}
 	// Each check of the suite's law opens a database of its own, which takes the
 	// test server a while. -rapid.checks on the command line still counts.
-	if err := flag.Set("rapid.checks", "15"); err != nil {
+	if err := flag.Set("rapid.checks", "10"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

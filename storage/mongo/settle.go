@@ -29,6 +29,8 @@ func (s *Store) Settle(ctx context.Context, lease storage.Lease, slots []storage
 				slots[i].Kind, slots[i].Key, slots[i].Scope, slots[i].Target, lease.Scope, lease.Target)
 		}
 	}
+	ctx, cancel := perOperation(ctx)
+	defer cancel()
 	if err := s.checkLease(ctx, lease); err != nil {
 		return s.failed(err, "settle")
 	}

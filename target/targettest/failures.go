@@ -236,7 +236,7 @@ func classLaws() map[string]func(*law) {
 				require.LessOrEqual(l, e.RetryAfter, want.atMost, operation)
 			}
 			l.wire().Heal()
-			l.connector = l.connect(l.proxy.URL, l.Secret)
+			l.connector = l.connect(l.wire().URL, l.Secret)
 			require.NoError(l, operations["change an account"](l.ctx), "afterwards")
 		}
 	}
