@@ -91,3 +91,7 @@ func WholeDocuments(plain []byte) bool {
 	}
 	return len(plain) == 0
 }
+
+// Redact takes a URI's password out of an error that holds the URI, as written
+// and as decoded.
+func Redact(uri string, err error) error { return redact(err, passwordOf(uri)) }
