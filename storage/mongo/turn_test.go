@@ -146,7 +146,7 @@ func TestADecisionCutOffAnywhereCanBeRepeated(t *testing.T) {
 	b := newBundle(t)
 	r := b.replica("one", long)
 	ctx := b.Context()
-	for n := 1; n <= 7; n++ {
+	for n := 1; n <= 6; n++ {
 		for what, does := range map[string]fault{"request": {loseRequest: true}, "answer": {loseAnswer: true}} {
 			scope := tenant("decide %d %s", n, what)
 			require.NoError(b, full(ctx, r.Store, fullPush(scope, 1, item("a", "n", ""), item("b", "n", "a"))))
