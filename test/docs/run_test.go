@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/openkoo/connector/target/scim/scimserver"
+	"github.com/openkoo/connector/test/program"
 )
 
 // notRun are commands of the documentation that the test does not run, with
@@ -30,27 +31,9 @@ var notRun = map[string]string{
 // root is the repository.
 const root = "../.."
 
-// binary is the program, built once.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "orgsync-docs-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "orgsync")
-	build := exec.Command("go", "build", "-o", path, "./cmd/orgsync")
-	build.Dir = root
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w: %s", err, text)
-	}
-	return path, nil
-})
-
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := binary(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
-	}
+	program.Remove()
 	os.Exit(code)
 }
 
@@ -111,7 +94,7 @@ type session struct {
 
 func newSession(t *testing.T) *session {
 	t.Helper()
-	path, err := binary()
+	path, err := program.Path()
 	require.NoError(t, err)
 	server, err := scimserver.New(scimserver.Options{Token: "scim-token"})
 	require.NoError(t, err)
