@@ -61,6 +61,9 @@ type Options struct {
 	Health    storage.Health
 	Decider   Decider
 	Deliverer Deliverer
+	// Instances and Completer serve the instances; nil leaves their routes out.
+	Instances Instances
+	Completer Completer
 	// Matches says whether a target wants a scope.
 	Matches  func(target string, scope directory.Scope) bool
 	Gatherer prometheus.Gatherer
@@ -122,6 +125,9 @@ func (a *API) Register(router gin.IRouter) {
 	api.GET("/targets", takes(nil), a.targets)
 	api.POST("/targets/:name/pause", takes(nil), a.pause)
 	api.POST("/targets/:name/resume", takes(nil), a.resume)
+	if a.Instances != nil {
+		a.registerInstances(api)
+	}
 }
 
 func (a *API) authenticate(c *gin.Context) {

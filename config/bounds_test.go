@@ -92,8 +92,8 @@ func TestBoundsAreExact(t *testing.T) {
 		},
 		"kitAccessKeys[1]: shorter than 8 characters":                                            func(c *Config) { c.KitAccessKeys = []Secret{"long-enough", "short"} },
 		"baseAccessKeys[0]: shorter than 8 characters":                                           func(c *Config) { c.BaseAccessKeys = []Secret{"short"} },
+		"mongoDatabase: empty":                                                                   func(c *Config) { c.MongoDatabase = "" },
 		"redisUrl: the embedded store is one process's; set mongoUri too, or remove the setting": func(c *Config) { c.RedisURL = "redis://:hunter2@x" },
-		"mongoDatabase: empty": func(c *Config) { c.MongoDatabase = "" },
 	} {
 		config := valid(t)
 		edit(config)

@@ -66,6 +66,7 @@ func (v *checker) config(c *Config) {
 	v.checkf(c.Retention.Interval > 0, "retention.interval", "want more than 0")
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.oneOf("log.format", c.Log.Format, "text", "json")
+	v.instances(c)
 	names := make(map[string]bool)
 	for i := range c.Targets {
 		v.target(fmt.Sprintf("targets[%d]", i), &c.Targets[i])

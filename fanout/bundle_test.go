@@ -74,7 +74,8 @@ func (c *clock) wakeAt(at time.Time) <-chan time.Time {
 	return wake
 }
 
-// advance moves on and wakes those whose time has come.
+// advance moves on, wakes those whose time has come, and tells whether there
+// were any.
 func (c *clock) advance(d time.Duration) (woken bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -200,7 +201,10 @@ func (b *bundle) count(name string) int {
 
 // settledSince waits until a runner has rested more than after times, with
 // nothing under way and nothing new in the store.
-func (b *bundle) settledSince(name string, after int) {
+func (b *bundle) settledSince(name string, after int) { b.settledOr(name, after, nil) }
+
+// settledOr waits for that, or for the store's death.
+func (b *bundle) settledOr(name string, after int, died <-chan struct{}) {
 	b.Helper()
 	deadline := time.After(patience)
 	for {
@@ -212,6 +216,8 @@ func (b *bundle) settledSince(name string, after int) {
 		}
 		select {
 		case <-moved:
+		case <-died:
+			return
 		case <-deadline:
 			require.FailNow(b, "the fan-out does not come to rest", "%s: %+v", name, r)
 		}
@@ -300,7 +306,7 @@ func (b *bundle) slot(name string, scope directory.Scope, kind storage.SlotKind,
 	return found[key].Slot
 }
 
-// counts counts a target's slots.
+// counts is how many slots of a target are in which state.
 func (b *bundle) counts(name string) storage.SlotCounts {
 	b.Helper()
 	counts, err := b.store.Counts(b.Context(), name, nil)

@@ -9,6 +9,7 @@ import (
 	"net/http/httptrace"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -152,7 +153,7 @@ func TestTheSampleCompany(t *testing.T) {
 	departments, users := sampleCompany()
 	require.Len(t, departments, 298)
 	require.Len(t, users, 240)
-	require.NoError(t, (&directory.FullPush{Departments: append([]directory.DepartmentItem{}, departments...)}).Check())
+	require.NoError(t, (&directory.FullPush{Departments: slices.Clone(departments)}).Check())
 	require.NoError(t, directory.CheckUsers(users))
 	codes := make(map[string]bool)
 	siblings := make(map[string]bool)

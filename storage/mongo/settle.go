@@ -106,7 +106,7 @@ func wakeDependents(slot *storage.Slot, now int64) []driver.WriteModel {
 	}
 	wake := bson.D{
 		{Key: "$set", Value: bson.D{
-			{Key: "state", Value: int32(storage.SlotPending)}, {Key: "attempts", Value: 0}, {Key: "due", Value: now},
+			{Key: "state", Value: int32(storage.SlotPending)}, {Key: "due", Value: now},
 			{Key: "class", Value: ""}, {Key: "error", Value: ""}, {Key: "failed", Value: int64(0)},
 		}},
 		{Key: "$min", Value: bson.D{{Key: "dirty", Value: now}}},

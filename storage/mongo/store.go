@@ -28,6 +28,7 @@ type Store struct {
 	slots     *driver.Collection
 	relays    *driver.Collection // cursors, leases, the feed's document
 
+	partSize  int // see the constant
 	turns     localTurns
 	accepted  acceptedPushes
 	sequencer chan struct{} // one at a time in this process; others need no lock

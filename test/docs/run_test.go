@@ -67,10 +67,10 @@ func documents(t *testing.T) []string {
 	return append(append(readmes, paths...), nested...)
 }
 
-func TestTheDocumentationRuns(t *testing.T) {
+func TestTheDocumentationRuns(t *testing.T) { //nolint:tparallel // the inner run ends when its subtests have
 	t.Parallel()
 	var used sync.Map
-	t.Run("documents", func(t *testing.T) { //nolint:tparallel // ends when its subtests have
+	t.Run("documents", func(t *testing.T) {
 		for _, path := range documents(t) {
 			text, err := os.ReadFile(path)
 			require.NoError(t, err)
