@@ -11,6 +11,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,6 +61,9 @@ type Options struct {
 	Health    storage.Health
 	Decider   Decider
 	Deliverer Deliverer
+	// Instances and Completer serve the instances; nil leaves their routes out.
+	Instances Instances
+	Completer Completer
 	// Matches says whether a target wants a scope.
 	Matches  func(target string, scope directory.Scope) bool
 	Gatherer prometheus.Gatherer
@@ -103,7 +107,7 @@ func (a *API) Register(router gin.IRouter) {
 	router.GET("/metrics", a.authenticate, gin.WrapH(promhttp.HandlerFor(a.Gatherer, promhttp.HandlerOpts{})))
 
 	scope := []string{"dataset", "instanceId", "tenantId"}
-	list := append(scope, "limit", "cursor")
+	list := slices.Concat(scope, []string{"limit", "cursor"})
 	api := router.Group("/api/v1", a.authenticate, a.bounded, a.problems)
 	api.GET("/sync-status", takes(list), a.syncStatus)
 	api.GET("/pushes", takes(list, "kind", "result"), a.pushes)
@@ -121,6 +125,9 @@ func (a *API) Register(router gin.IRouter) {
 	api.GET("/targets", takes(nil), a.targets)
 	api.POST("/targets/:name/pause", takes(nil), a.pause)
 	api.POST("/targets/:name/resume", takes(nil), a.resume)
+	if a.Instances != nil {
+		a.registerInstances(api)
+	}
 }
 
 func (a *API) authenticate(c *gin.Context) {

@@ -119,7 +119,7 @@ func (a *API) changes(c *gin.Context) {
 	}
 	after, err := strconv.ParseInt(c.DefaultQuery("after", "0"), 10, 64)
 	if err != nil || after < 0 {
-		fail(c, &badRequest{"after: want the number that the last answer gave as next"})
+		fail(c, &badRequestError{"after: want the number that the last answer gave as next"})
 		return
 	}
 	show, err := a.personal(c)

@@ -76,11 +76,11 @@ func readDecision(c *gin.Context) (d decision, err error) {
 	reader := json.NewDecoder(http.MaxBytesReader(c.Writer, c.Request.Body, maxDecision))
 	reader.DisallowUnknownFields()
 	if err := reader.Decode(&d); err != nil && !errors.Is(err, io.EOF) {
-		return d, &badRequest{`body: want {"by": "who", "reason": "why"}, or nothing`}
+		return d, &badRequestError{`body: want {"by": "who", "reason": "why"}, or nothing`}
 	}
 	for name, text := range map[string]string{"by": d.By, "reason": d.Reason} {
 		if utf8.RuneCountInString(text) > maxWords {
-			return d, &badRequest{fmt.Sprintf("%s: longer than %d", name, maxWords)}
+			return d, &badRequestError{fmt.Sprintf("%s: longer than %d", name, maxWords)}
 		}
 	}
 	if d.By == "" {

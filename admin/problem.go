@@ -21,15 +21,15 @@ type problem struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// badRequest is a request at fault: 400.
-type badRequest struct{ reason string }
+// badRequestError is a request at fault: 400.
+type badRequestError struct{ reason string }
 
-func (e *badRequest) Error() string { return e.reason }
+func (e *badRequestError) Error() string { return e.reason }
 
-// tooLarge is an answer that would not fit: 422.
-type tooLarge struct{ reason string }
+// tooLargeError is an answer that would not fit: 422.
+type tooLargeError struct{ reason string }
 
-func (e *tooLarge) Error() string { return e.reason }
+func (e *tooLargeError) Error() string { return e.reason }
 
 // fail notes why a request fails and ends it; problems writes the document.
 func fail(c *gin.Context, err error) {
@@ -74,8 +74,8 @@ func (a *API) problems(c *gin.Context) {
 
 // statusOf is the HTTP status of an error.
 func statusOf(err error) int {
-	_, isBad := errors.AsType[*badRequest](err)
-	_, isLarge := errors.AsType[*tooLarge](err)
+	_, isBad := errors.AsType[*badRequestError](err)
+	_, isLarge := errors.AsType[*tooLargeError](err)
 	switch {
 	case isBad, errors.Is(err, storage.ErrBadCursor):
 		return http.StatusBadRequest

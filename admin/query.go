@@ -22,16 +22,16 @@ func takes(names []string, more ...string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		given, err := url.ParseQuery(c.Request.URL.RawQuery)
 		if err != nil {
-			fail(c, &badRequest{"query: " + err.Error()})
+			fail(c, &badRequestError{"query: " + err.Error()})
 			return
 		}
 		for _, name := range slices.Sorted(maps.Keys(given)) {
 			switch {
 			case !slices.Contains(known, name):
-				fail(c, &badRequest{fmt.Sprintf("%s: no such parameter; %s", name, knownParameters(known))})
+				fail(c, &badRequestError{fmt.Sprintf("%s: no such parameter; %s", name, knownParameters(known))})
 				return
 			case len(given[name]) > 1:
-				fail(c, &badRequest{name + ": given twice"})
+				fail(c, &badRequestError{name + ": given twice"})
 				return
 			}
 		}
@@ -67,7 +67,7 @@ func page(c *gin.Context) (storage.Page, error) {
 	if text := c.Query("limit"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > maxLimit {
-			return p, &badRequest{fmt.Sprintf("limit: %q: want 1 to %d", text, maxLimit)}
+			return p, &badRequestError{fmt.Sprintf("limit: %q: want 1 to %d", text, maxLimit)}
 		}
 		p.Limit = n
 	}
@@ -87,7 +87,7 @@ func oneOf[T ~string](c *gin.Context, name string, values ...T) (T, error) {
 				words = append(words, string(v))
 			}
 		}
-		return values[0], &badRequest{fmt.Sprintf("%s: %q: want %s", name, text, strings.Join(words, ", "))}
+		return values[0], &badRequestError{fmt.Sprintf("%s: %q: want %s", name, text, strings.Join(words, ", "))}
 	}
 	return T(text), nil
 }
@@ -133,7 +133,7 @@ func (a *API) oneScope(c *gin.Context) (directory.State, error) {
 	}
 	scope := directory.Scope{Dataset: d, TenantID: c.Query("tenantId")}
 	if scope.TenantID == "" {
-		return directory.State{}, &badRequest{"tenantId: missing"}
+		return directory.State{}, &badRequestError{"tenantId: missing"}
 	}
 	if instance, ok := c.GetQuery("instanceId"); ok {
 		scope.InstanceID = instance
@@ -150,7 +150,7 @@ func (a *API) oneScope(c *gin.Context) (directory.State, error) {
 	case len(states) == 0:
 		return directory.State{Scope: scope}, fmt.Errorf("nothing was ever pushed for tenantId %q in dataset %s: %w", scope.TenantID, d, storage.ErrNotFound)
 	case len(states) > 1:
-		return directory.State{}, &badRequest{"instanceId: the tenant has several; add one of " + instanceNames(states, more != "")}
+		return directory.State{}, &badRequestError{"instanceId: the tenant has several; add one of " + instanceNames(states, more != "")}
 	default:
 		return states[0], nil
 	}

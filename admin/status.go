@@ -50,16 +50,18 @@ type TargetStatus struct {
 // SyncStatus is the answer for one scope.
 type SyncStatus struct {
 	directory.Scope
-	State           SyncState           `json:"state"`
-	LastFull        *directory.PushMark `json:"lastFull"`
-	LastIncremental *directory.PushMark `json:"lastIncremental"`
-	Departments     int                 `json:"departments"`
-	ParentMissing   int                 `json:"parentMissing"`
-	Users           int                 `json:"users"`
-	Applications    int                 `json:"applications"`
-	HeldPush        string              `json:"heldPush,omitempty"`
-	HeldDeletions   int                 `json:"heldDeletions,omitempty"`
-	Targets         []TargetStatus      `json:"targets"`
+	State SyncState `json:"state"`
+	// Instance is where the instance of the scope stands, empty if none is known.
+	Instance        directory.InstanceState `json:"instance,omitempty"`
+	LastFull        *directory.PushMark     `json:"lastFull"`
+	LastIncremental *directory.PushMark     `json:"lastIncremental"`
+	Departments     int                     `json:"departments"`
+	ParentMissing   int                     `json:"parentMissing"`
+	Users           int                     `json:"users"`
+	Applications    int                     `json:"applications"`
+	HeldPush        string                  `json:"heldPush,omitempty"`
+	HeldDeletions   int                     `json:"heldDeletions,omitempty"`
+	Targets         []TargetStatus          `json:"targets"`
 }
 
 // SyncSummary is the answer for many scopes, a page at a time. State is the
@@ -126,6 +128,10 @@ func (a *API) status(ctx context.Context, state directory.State) (SyncStatus, er
 		Scope: state.Scope, State: Synced, LastFull: state.LastFull, LastIncremental: state.LastIncremental,
 		Departments: state.Departments, ParentMissing: state.ParentMissing, Users: state.Users, Applications: state.Applications,
 		Targets: []TargetStatus{},
+	}
+	var err error
+	if status.Instance, err = a.instanceState(ctx, state.Scope); err != nil {
+		return status, err
 	}
 	open, degraded := false, false
 	for _, t := range a.Deliverer.Targets() {

@@ -33,7 +33,7 @@ func (a *API) tree(c *gin.Context) {
 		return
 	}
 	if state.Departments > a.MaxTree {
-		fail(c, &tooLarge{fmt.Sprintf("%d departments are more than the %d a tree shows; page through /api/v1/departments", state.Departments, a.MaxTree)})
+		fail(c, &tooLargeError{fmt.Sprintf("%d departments are more than the %d a tree shows; page through /api/v1/departments", state.Departments, a.MaxTree)})
 		return
 	}
 	scope := state.Scope
@@ -92,7 +92,7 @@ func writeTree(w *bufio.Writer, roots []*directory.Node) (cut int) {
 			shown.Cut, children = below(n), nil
 			cut += shown.Cut
 		}
-		text, _ := json.Marshal(shown) // strings and numbers always marshal
+		text, _ := json.Marshal(shown) //nolint:errchkjson // text, numbers and booleans always marshal
 		if len(children) == 0 {
 			_, _ = w.Write(text)
 			continue

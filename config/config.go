@@ -19,7 +19,7 @@ type Config struct {
 	DataDir           string   `koanf:"dataDir" env:"DATA_DIR" default:"./data" desc:"Directory of the embedded store and of generated keys."`
 	BasePath          string   `koanf:"basePath" env:"BASE_PATH" default:"/saasproduce" desc:"Path of the production address; the marketplace appends /produceAPI/v2/… itself."`
 	KitAccessKeys     []Secret `koanf:"kitAccessKeys" env:"KIT_ACCESS_KEYS" desc:"Access keys (访问秘钥) of the kit's interfaces, two while rotating. Generated on first start."`
-	BaseAccessKeys    []Secret `koanf:"baseAccessKeys" env:"BASE_ACCESS_KEYS" desc:"Access keys of the base interface, which this version does not serve yet."`
+	BaseAccessKeys    []Secret `koanf:"baseAccessKeys" env:"BASE_ACCESS_KEYS" desc:"Access keys of the base interface; without any, those of the kit serve."`
 	AppPrivateKeyFile string   `koanf:"appPrivateKeyFile" env:"APP_PRIVATE_KEY_FILE" desc:"RSA private key (PEM, at least 3072 bit) that opens clientSecret. Generated on first start."`
 	EncryptionKey     Secret   `koanf:"encryptionKey" env:"ENCRYPTION_KEY" desc:"Base64 of 32 bytes that encrypt secrets at rest. Generated on first start."`
 	AdminToken        Secret   `koanf:"adminToken" env:"ADMIN_TOKEN" desc:"Bearer token of the API and of /metrics. Generated on first start."`
@@ -27,12 +27,14 @@ type Config struct {
 	MongoDatabase     string   `koanf:"mongoDatabase" env:"MONGO_DATABASE" default:"orgsync" desc:"Database in MongoDB."`
 	RedisURL          Secret   `koanf:"redisUrl" env:"REDIS_URL" desc:"Redis by which replicas on one MongoDB coordinate. They are right without it, only slower."`
 
-	Window    time.Duration `koanf:"window" env:"WINDOW" default:"60s" desc:"How far a push's timestamp may be from now."`
-	MaxBody   int64         `koanf:"maxBody" env:"MAX_BODY" default:"67108864" desc:"Largest body of a push, in bytes."`
-	Guard     Guard         `koanf:"guard"`
-	Retention Retention     `koanf:"retention"`
-	Log       Log           `koanf:"log"`
-	Targets   []Target      `koanf:"targets"`
+	Window     time.Duration `koanf:"window" env:"WINDOW" default:"60s" desc:"How far a push's timestamp may be from now."`
+	MaxBody    int64         `koanf:"maxBody" env:"MAX_BODY" default:"67108864" desc:"Largest body of a push, in bytes."`
+	Guard      Guard         `koanf:"guard"`
+	Retention  Retention     `koanf:"retention"`
+	Log        Log           `koanf:"log"`
+	Interfaces Interfaces    `koanf:"interfaces"`
+	Instances  Instances     `koanf:"instances"`
+	Targets    []Target      `koanf:"targets"`
 }
 
 // Guard holds deletions of a full push that exceed both bounds.

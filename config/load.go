@@ -90,16 +90,16 @@ func (c *Config) decode(k *koanf.Koanf) []error {
 
 // flatten undoes errors.Join, as far as the decoder joined.
 func flatten(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only a join itself is taken apart
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var all []error
 		for _, one := range joined.Unwrap() {
 			all = append(all, flatten(one)...)
 		}
 		return all
 	}
-	if wrapped, ok := err.(interface{ Unwrap() error }); ok { //nolint:errorlint // as above
+	if wrapped, ok := err.(interface{ Unwrap() error }); ok {
 		if inner := wrapped.Unwrap(); inner != nil {
-			if _, named := err.(*mapstructure.DecodeError); !named { //nolint:errorlint // as above
+			if _, leaf := err.(*mapstructure.DecodeError); !leaf { //nolint:errorlint // only a leaf itself ends the descent
 				return flatten(inner)
 			}
 		}

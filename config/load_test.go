@@ -65,6 +65,9 @@ func TestEverySettingOfTheEnvironmentIsRead(t *testing.T) {
 		"APP_PRIVATE_KEY_FILE": "k.pem", "ENCRYPTION_KEY": strings.Repeat("A", 43) + "=", "ADMIN_TOKEN": "token-token", "MONGO_DATABASE": "m",
 		"WINDOW": "5s", "MAX_BODY": "9", "GUARD_MAX_DELETES": "1", "GUARD_MAX_PERCENT": "2", "RETENTION_JOURNAL": "1h", "RETENTION_TOMBSTONES": "2h",
 		"RETENTION_TEST_DATA": "3h", "RETENTION_INTERVAL": "4h", "LOG_LEVEL": "debug", "LOG_FORMAT": "json",
+		"KIT_V1": "false", "KIT_V2": "true", "BASE_V1": "false", "BASE_V2": "true", "V1_WINDOW": "6s", "REQUIRE_KNOWN_INSTANCE": "true",
+		"INSTANCE_PROVISIONER": "webhook", "INSTANCE_FRONT_END_URL": "f", "INSTANCE_ADMIN_URL": "a", "INSTANCE_MEMO": "o", "INSTANCE_LICENSE": "l",
+		"INSTANCE_WEBHOOK_URL": "w", "INSTANCE_WEBHOOK_SECRET": "s", "INSTANCE_WEBHOOK_TIMEOUT": "7s", "INSTANCE_PATIENCE": "8s",
 	}
 	var environ []string
 	for name, value := range values {
@@ -77,6 +80,11 @@ func TestEverySettingOfTheEnvironmentIsRead(t *testing.T) {
 		AppPrivateKeyFile: "k.pem", EncryptionKey: Secret(strings.Repeat("A", 43) + "="), AdminToken: "token-token", MongoDatabase: "m",
 		Window: 5 * time.Second, MaxBody: 9, Guard: Guard{1, 2},
 		Retention: Retention{time.Hour, 2 * time.Hour, 3 * time.Hour, 4 * time.Hour}, Log: Log{"debug", "json"},
+		Interfaces: Interfaces{KitV2: true, BaseV2: true, V1Window: 6 * time.Second},
+		Instances: Instances{
+			RequireKnown: true, Provisioner: "webhook", FrontEndURL: "f", AdminURL: "a", Memo: "o", License: "l",
+			WebhookURL: "w", WebhookSecret: "s", WebhookTimeout: 7 * time.Second, Patience: 8 * time.Second,
+		},
 	}, c)
 }
 

@@ -36,7 +36,7 @@ type checker struct {
 	known []error
 }
 
-func (v *checker) check(ok bool, name, format string, args ...any) {
+func (v *checker) checkf(ok bool, name, format string, args ...any) {
 	if ok || slices.ContainsFunc(v.known, func(fault error) bool { return strings.HasPrefix(fault.Error(), name+":") }) {
 		return
 	}
@@ -45,54 +45,55 @@ func (v *checker) check(ok bool, name, format string, args ...any) {
 
 func (v *checker) oneOf(name, value string, allowed ...string) {
 	words := slices.DeleteFunc(slices.Clone(allowed), func(word string) bool { return word == "" })
-	v.check(slices.Contains(allowed, value), name, "%q: want %s", value, strings.Join(words, ", "))
+	v.checkf(slices.Contains(allowed, value), name, "%q: want %s", value, strings.Join(words, ", "))
 }
 
 func (v *checker) config(c *Config) {
-	v.check(validAddress(c.Listen), "listen", "%q: want host:port or :port", c.Listen)
-	v.check(c.DataDir != "", "dataDir", "empty")
-	v.check(pathPattern.MatchString(c.BasePath), "basePath", "%q: want /path of letters, digits, dots and dashes, without a slash at its end", c.BasePath)
-	v.check(!strings.HasPrefix(c.BasePath+"/", "/api/"), "basePath", "/api is taken by the API")
+	v.checkf(validAddress(c.Listen), "listen", "%q: want host:port or :port", c.Listen)
+	v.checkf(c.DataDir != "", "dataDir", "empty")
+	v.checkf(pathPattern.MatchString(c.BasePath), "basePath", "%q: want /path of letters, digits, dots and dashes, without a slash at its end", c.BasePath)
+	v.checkf(!strings.HasPrefix(c.BasePath+"/", "/api/"), "basePath", "/api is taken by the API")
 	v.keys(c)
-	v.check(c.RedisURL == "" || c.MongoURI != "", "redisUrl", "the embedded store is one process's; set mongoUri too, or remove the setting")
-	v.check(c.MongoDatabase != "", "mongoDatabase", "empty")
-	v.check(c.Window > 0, "window", "want more than 0")
-	v.check(c.MaxBody > 0, "maxBody", "want more than 0")
-	v.check(c.Guard.MaxDeletes >= 0, "guard.maxDeletes", "less than 0")
-	v.check(c.Guard.MaxPercent >= 0 && c.Guard.MaxPercent <= 100, "guard.maxPercent", "want 0 to 100")
-	v.check(c.Retention.Journal >= 0, "retention.journal", "less than 0")
-	v.check(c.Retention.Tombstones >= 0, "retention.tombstones", "less than 0")
-	v.check(c.Retention.TestData >= 0, "retention.testData", "less than 0")
-	v.check(c.Retention.Interval > 0, "retention.interval", "want more than 0")
+	v.checkf(c.RedisURL == "" || c.MongoURI != "", "redisUrl", "the embedded store is one process's; set mongoUri too, or remove the setting")
+	v.checkf(c.MongoDatabase != "", "mongoDatabase", "empty")
+	v.checkf(c.Window > 0, "window", "want more than 0")
+	v.checkf(c.MaxBody > 0, "maxBody", "want more than 0")
+	v.checkf(c.Guard.MaxDeletes >= 0, "guard.maxDeletes", "less than 0")
+	v.checkf(c.Guard.MaxPercent >= 0 && c.Guard.MaxPercent <= 100, "guard.maxPercent", "want 0 to 100")
+	v.checkf(c.Retention.Journal >= 0, "retention.journal", "less than 0")
+	v.checkf(c.Retention.Tombstones >= 0, "retention.tombstones", "less than 0")
+	v.checkf(c.Retention.TestData >= 0, "retention.testData", "less than 0")
+	v.checkf(c.Retention.Interval > 0, "retention.interval", "want more than 0")
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.oneOf("log.format", c.Log.Format, "text", "json")
+	v.instances(c)
 	names := make(map[string]bool)
 	for i := range c.Targets {
 		v.target(fmt.Sprintf("targets[%d]", i), &c.Targets[i])
-		v.check(!names[c.Targets[i].Name], fmt.Sprintf("targets[%d].name", i), "%q is taken", c.Targets[i].Name)
+		v.checkf(!names[c.Targets[i].Name], fmt.Sprintf("targets[%d].name", i), "%q is taken", c.Targets[i].Name)
 		names[c.Targets[i].Name] = true
 	}
 }
 
 func (v *checker) keys(c *Config) {
 	for i, key := range c.KitAccessKeys {
-		v.check(len(key) >= minKeyLength, fmt.Sprintf("kitAccessKeys[%d]", i), "shorter than %d characters", minKeyLength)
+		v.checkf(len(key) >= minKeyLength, fmt.Sprintf("kitAccessKeys[%d]", i), "shorter than %d characters", minKeyLength)
 	}
 	for i, key := range c.BaseAccessKeys {
-		v.check(len(key) >= minKeyLength, fmt.Sprintf("baseAccessKeys[%d]", i), "shorter than %d characters", minKeyLength)
+		v.checkf(len(key) >= minKeyLength, fmt.Sprintf("baseAccessKeys[%d]", i), "shorter than %d characters", minKeyLength)
 	}
-	v.check(c.EncryptionKey == "" || validEncryptionKey(c.EncryptionKey.Reveal()), "encryptionKey", "want Base64 of 32 bytes; `orgsync keys` makes one")
-	v.check(c.AdminToken == "" || len(c.AdminToken) >= minKeyLength, "adminToken", "shorter than %d characters", minKeyLength)
+	v.checkf(c.EncryptionKey == "" || validEncryptionKey(c.EncryptionKey.Reveal()), "encryptionKey", "want Base64 of 32 bytes; `orgsync keys` makes one")
+	v.checkf(c.AdminToken == "" || len(c.AdminToken) >= minKeyLength, "adminToken", "shorter than %d characters", minKeyLength)
 }
 
 // target checks what all targets share; each connector checks the rest.
 func (v *checker) target(path string, t *Target) {
-	v.check(namePattern.MatchString(t.Name), path+".name", "%q: want letters, digits, dots, dashes and underscores", t.Name)
+	v.checkf(namePattern.MatchString(t.Name), path+".name", "%q: want letters, digits, dots, dashes and underscores", t.Name)
 	v.oneOf(path+".type", t.Type, "scim", "webhook", "ldap", "keycloak")
 	v.oneOf(path+".onRevoke", t.OnRevoke, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".onDelete", t.OnDelete, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".userNames", t.UserNames, "", "qualified", "plain")
-	v.check(t.Concurrency >= 0, path+".concurrency", "less than 0")
+	v.checkf(t.Concurrency >= 0, path+".concurrency", "less than 0")
 	v.auth(path+".auth", &t.Auth)
 	v.fits(path, t)
 }
@@ -100,13 +101,13 @@ func (v *checker) target(path string, t *Target) {
 // fits refuses settings that the target's type would not use.
 func (v *checker) fits(path string, t *Target) {
 	auth := map[string]string{"webhook": "signature", "keycloak": "basic"}[t.Type]
-	v.check(auth == "" || t.Auth.Type == auth, path+".auth.type", "%q: %s wants %s", t.Auth.Type, t.Type, auth)
-	v.check(t.Type != "scim" || t.Auth.Type != "signature", path+".auth.type", "signature is for webhook")
-	v.check(t.Type != "ldap" || t.Auth.Type != "signature" && t.Auth.Type != "bearer", path+".auth.type", "%q: ldap wants basic", t.Auth.Type)
-	v.check(t.Type == "scim" || t.Parents == "", path+".parents", "for scim only")
-	v.check(t.Type == "scim" || t.MembersPerChange == 0, path+".membersPerChange", "for scim only")
-	v.check(t.Type == "keycloak" || t.Realm == "", path+".realm", "for keycloak only")
-	v.check(t.Type == "ldap" || t.LDAP == LDAP{}, path+".ldap", "for ldap only")
+	v.checkf(auth == "" || t.Auth.Type == auth, path+".auth.type", "%q: %s wants %s", t.Auth.Type, t.Type, auth)
+	v.checkf(t.Type != "scim" || t.Auth.Type != "signature", path+".auth.type", "signature is for webhook")
+	v.checkf(t.Type != "ldap" || t.Auth.Type != "signature" && t.Auth.Type != "bearer", path+".auth.type", "%q: ldap wants basic", t.Auth.Type)
+	v.checkf(t.Type == "scim" || t.Parents == "", path+".parents", "for scim only")
+	v.checkf(t.Type == "scim" || t.MembersPerChange == 0, path+".membersPerChange", "for scim only")
+	v.checkf(t.Type == "keycloak" || t.Realm == "", path+".realm", "for keycloak only")
+	v.checkf(t.Type == "ldap" || t.LDAP == LDAP{}, path+".ldap", "for ldap only")
 }
 
 // auth refuses credentials that the type would not use: whoever wrote them
@@ -115,19 +116,19 @@ func (v *checker) auth(path string, a *Auth) {
 	bearer, basic := a.Token != "" || a.TokenFile != "", a.UserName != "" || a.Password != "" || a.PasswordFile != ""
 	signing := len(a.Secrets) > 0 || a.SecretsFile != ""
 	v.oneOf(path+".type", a.Type, "", "none", "bearer", "basic", "signature")
-	v.check(!signing || a.Type == "signature", path+".type", "%q, and signing secrets are given; want signature", a.Type)
+	v.checkf(!signing || a.Type == "signature", path+".type", "%q, and signing secrets are given; want signature", a.Type)
 	switch a.Type {
 	case "bearer":
-		v.check(bearer, path+".token", "missing; give token or tokenFile")
-		v.check(!basic, path+".type", "bearer, and a user name or password is given")
+		v.checkf(bearer, path+".token", "missing; give token or tokenFile")
+		v.checkf(!basic, path+".type", "bearer, and a user name or password is given")
 	case "basic":
-		v.check(a.UserName != "", path+".userName", "missing")
-		v.check(!bearer, path+".type", "basic, and a token is given")
+		v.checkf(a.UserName != "", path+".userName", "missing")
+		v.checkf(!bearer, path+".type", "basic, and a token is given")
 	case "signature":
-		v.check(signing, path+".secrets", "missing; give secrets or secretsFile")
-		v.check(!bearer && !basic, path+".type", "signature, and a token, user name or password is given")
+		v.checkf(signing, path+".secrets", "missing; give secrets or secretsFile")
+		v.checkf(!bearer && !basic, path+".type", "signature, and a token, user name or password is given")
 	case "", "none":
-		v.check(!bearer && !basic, path+".type", "%q, and credentials are given; want bearer or basic", a.Type)
+		v.checkf(!bearer && !basic, path+".type", "%q, and credentials are given; want bearer or basic", a.Type)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -20,7 +21,11 @@ import (
 	"github.com/openkoo/connector/test/peers/redisserver"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// go-redis looks for a server that is away once a second, and only then
+	// finds out that it was closed.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}
 
 var deployments atomic.Int64
 
@@ -218,4 +223,100 @@ func TestFallbackHidesOnlyUnavailability(t *testing.T) {
 	lease, err := alone.Acquire(t.Context(), "scope", 0)
 	require.NoError(t, err)
 	lease.Release()
+}
+
+// TestFallbackAwayCostsNothing: only the first call that finds the server away
+// waits for it.
+func TestFallbackAwayCostsNothing(t *testing.T) {
+	t.Parallel()
+	const timeout = 300 * time.Millisecond
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // takes connections, says nothing
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, listener.Close()) })
+	f := replica(t, "redis://"+listener.Addr().String(), redis.Options{DialTimeout: timeout, OpTimeout: timeout})
+	until(t, f, true)
+	began := time.Now()
+	for i := range 1000 {
+		_, err := f.Once(t.Context(), fmt.Sprint(i), "s", time.Minute, func() (coordination.Answer, bool) {
+			return coordination.Answer{Code: "000000"}, true
+		})
+		require.NoError(t, err)
+		lease, err := f.Acquire(t.Context(), "scope", 0)
+		require.NoError(t, err)
+		lease.Release()
+	}
+	require.Less(t, time.Since(began), 1000*timeout/10)
+}
+
+// TestFallbackBoundsTasksOverBothQueues: what was queued alone and what is
+// queued in the shared state share the room of this replica, and one key is
+// done once at a time.
+func TestFallbackBoundsTasksOverBothQueues(t *testing.T) {
+	t.Parallel()
+	s := redisserver.Start(t)
+	s.Kill()
+	f := replica(t, s.URL, redis.Options{})
+	until(t, f, true)
+	for _, key := range []string{"a", "b", "same"} {
+		require.NoError(t, f.Enqueue(t.Context(), coordination.Task{Queue: "t", Key: key}))
+	}
+	s.Restart()
+	until(t, f, false)
+	for _, key := range []string{"c", "d", "same"} {
+		require.NoError(t, f.Enqueue(t.Context(), coordination.Task{Queue: "t", Key: key}))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running, same atomic.Int32
+	began, over, served := make(chan string, 8), make(chan struct{}), make(chan error, 1)
+	go func() {
+		served <- f.Serve(ctx, "t", 2, func(_ context.Context, key string) {
+			if running.Add(1) > 2 {
+				t.Error("more at once than may be")
+			}
+			if key == "same" && same.Add(1) > 1 {
+				t.Error("one key twice at a time")
+			}
+			began <- key
+			<-over
+			if key == "same" {
+				same.Add(-1)
+			}
+			running.Add(-1)
+		})
+	}()
+	await(t, began, "one")
+	await(t, began, "two")
+	close(over)
+	for range 4 {
+		await(t, began, "the rest")
+	}
+	cancel()
+	require.NoError(t, await(t, served, "the end of serve"))
+}
+
+// TestFallbackTellsBothOfATargetThatIsDown: when the server goes, what this
+// replica found out itself still holds.
+func TestFallbackTellsBothOfATargetThatIsDown(t *testing.T) {
+	t.Parallel()
+	s := redisserver.Start(t)
+	f := replica(t, s.URL, redis.Options{})
+	require.NoError(t, f.Trip(t.Context(), "t", "refused", time.Hour))
+	require.NoError(t, f.Shrink(t.Context(), "t", coordination.Rate{}, time.Hour))
+	s.Kill()
+	passage, err := f.Enter(t.Context(), "t")
+	require.NoError(t, err)
+	require.Equal(t, coordination.BreakerOpen, passage.State)
+	require.Equal(t, "refused", passage.Reason)
+	wait, taken, err := f.Take(t.Context(), "t", coordination.Rate{}, 1, time.Second)
+	require.NoError(t, err)
+	require.False(t, taken)
+	require.InDelta(t, time.Hour.Seconds(), wait.Seconds(), 60)
+}
+
+// TestFallbackCloseEndsSubscriptions that nobody stopped; goleak sees to it.
+func TestFallbackCloseEndsSubscriptions(t *testing.T) {
+	t.Parallel()
+	f := replica(t, "unix:///nonexistent/socket", redis.Options{})
+	_, stop := f.Subscribe("t")
+	_ = stop
 }

@@ -35,7 +35,9 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("rapid.checks", "30"); err != nil {
 		panic(err)
 	}
-	goleak.VerifyTestMain(m)
+	// go-redis looks for a server that is away once a second, and only then
+	// finds out that it was closed.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
 // patience bounds every wait of a test.
@@ -72,8 +74,9 @@ func (c *clock) wakeAt(at time.Time) <-chan time.Time {
 	return wake
 }
 
-// advance moves on and wakes those whose time has come.
-func (c *clock) advance(d time.Duration) {
+// advance moves on, wakes those whose time has come, and tells whether there
+// were any.
+func (c *clock) advance(d time.Duration) (woken bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at = c.at.Add(d)
@@ -81,8 +84,10 @@ func (c *clock) advance(d time.Duration) {
 		if !at.After(c.at) {
 			wake <- c.at
 			delete(c.waiters, wake)
+			woken = true
 		}
 	}
+	return woken
 }
 
 // peer is a SCIM server in process, behind a proxy that fails on demand.
@@ -196,7 +201,10 @@ func (b *bundle) count(name string) int {
 
 // settledSince waits until a runner has rested more than after times, with
 // nothing under way and nothing new in the store.
-func (b *bundle) settledSince(name string, after int) {
+func (b *bundle) settledSince(name string, after int) { b.settledOr(name, after, nil) }
+
+// settledOr waits for that, or for the store's death.
+func (b *bundle) settledOr(name string, after int, died <-chan struct{}) {
 	b.Helper()
 	deadline := time.After(patience)
 	for {
@@ -208,6 +216,8 @@ func (b *bundle) settledSince(name string, after int) {
 		}
 		select {
 		case <-moved:
+		case <-died:
+			return
 		case <-deadline:
 			require.FailNow(b, "the fan-out does not come to rest", "%s: %+v", name, r)
 		}
@@ -296,7 +306,7 @@ func (b *bundle) slot(name string, scope directory.Scope, kind storage.SlotKind,
 	return found[key].Slot
 }
 
-// counts counts a target's slots.
+// counts is how many slots of a target are in which state.
 func (b *bundle) counts(name string) storage.SlotCounts {
 	b.Helper()
 	counts, err := b.store.Counts(b.Context(), name, nil)

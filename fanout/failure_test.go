@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -149,9 +150,9 @@ func TestWithoutRetryAfterTheRestGrows(t *testing.T) {
 	p.proxy.Always(targettest.Answer(429, ""))
 	b.tree(acme, "a")
 	b.settled()
-	for _, want := range []time.Duration{1, 2, 4, 8} {
+	for _, want := range []int{1, 2, 4, 8} {
 		due := b.slot("t", acme, storage.SlotDepartment, "a").DueAt
-		require.WithinDuration(t, b.clock.now().Add(want*time.Second), due, 10*time.Millisecond)
+		require.WithinDuration(t, b.clock.now().Add(seconds(want)), due, 10*time.Millisecond)
 		b.until(due)
 	}
 	p.proxy.Heal()
@@ -270,30 +271,53 @@ func TestACrashBetweenSendAndSettleMakesNothingTwice(t *testing.T) {
 	b.tree(acme, "a", "b<a")
 	b.users(acme, directory.FlagAdd, "ann@b", "bob@b")
 	for crash := range 3 { // after the groups were sent, the accounts, the members
-		store := &crashing{Store: b.store, died: make(chan struct{})}
-		b.using = &crashingAfter{crashing: store, left: crash}
-		b.start()
-		select {
-		case <-store.died:
-		case <-time.After(patience):
-			require.Fail(t, "nothing was settled")
-		}
-		b.stop()
+		b.crash(crash)
 	}
-	b.using = b.store
+	b.start().settled()
+	b.synced("t", p, acme)
+}
+
+// crash runs the fan-out on a store that dies after so many outcomes.
+func (b *bundle) crash(left int) {
+	b.Helper()
+	store := &crashing{Store: b.store, died: make(chan struct{})}
+	b.using = &crashingAfter{crashing: store, left: left}
 	b.start()
-	b.settledSince("t", 0)
+	b.settledOr("t", 0, store.died)
+	b.stop()
+	b.using = b.store
+}
+
+func TestACrashAmongMovesLeavesNobodyInBothDepartments(t *testing.T) {
+	t.Parallel()
+	p, scim := newPeer(t, "t")
+	b := newBundle(t, scim).start()
+	b.tree(acme, "a", "b", "c")
+	b.users(acme, directory.FlagAdd, "ann@a")
+	b.settled()
+	b.stop()
+	p.proxy.Forget()
+	b.users(acme, directory.FlagModify, "ann@b")
+	b.crash(2) // the account and the intent are on disk, the move is not
+	require.Len(t, p.sent(http.MethodPatch, "/Groups"), 2)
+	b.users(acme, directory.FlagModify, "ann@c")
+	b.start().settled()
 	b.synced("t", p, acme)
 }
 
 // crashingAfter dies at an outcome to come.
 type crashingAfter struct {
 	*crashing
+	mu   sync.Mutex
 	left int
 }
 
 func (c *crashingAfter) Settle(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {
-	if c.left--; c.left >= 0 {
+	c.mu.Lock()
+	c.left--
+	alive := c.left >= 0
+	c.mu.Unlock()
+	if alive {
 		return c.crashing.Store.Settle(ctx, lease, slots)
 	}
 	return c.crashing.Settle(ctx, lease, slots)
@@ -410,6 +434,29 @@ func TestWhatIsGoneAtTheTargetIsMadeAnewWithItsMembers(t *testing.T) {
 	remove(storage.SlotUser, "ann", "/Users/")
 	b.tenant(acme, "acme")
 	b.settled()
+	b.synced("t", p, acme)
+}
+
+func TestADepartmentThatIsThereAndNotThereIsNotAskedForInALoop(t *testing.T) {
+	t.Parallel()
+	p, scim := newPeer(t, "t")
+	b := newBundle(t, scim)
+	gone := targettest.Answer(http.StatusNotFound, "")
+	p.proxy.Choose(func(r targettest.Request) targettest.Fault {
+		if strings.Contains(r.Body, `"members"`) || (r.Method == http.MethodGet && strings.HasPrefix(r.Path, "/Groups/")) {
+			return gone
+		}
+		return nil
+	})
+	b.tree(acme, "a")
+	b.users(acme, directory.FlagAdd, "ann@a")
+	b.start().settled()
+	slot := b.slot("t", acme, storage.SlotMembership, "ann")
+	require.Equal(t, storage.SlotRetrying, slot.State)
+	require.Equal(t, string(target.Gone), slot.ErrorClass)
+	require.Less(t, len(p.proxy.Requests()), 20)
+	p.proxy.Heal()
+	b.advance(time.Minute)
 	b.synced("t", p, acme)
 }
 

@@ -280,7 +280,10 @@ func (r *round) settleMoves(ctx context.Context, moves []*move, groups map[strin
 		switch class := target.ClassOf(m.err); {
 		case m.err != nil && class == target.Gone && m.add:
 			lost[m.want] = struct{}{}
-			m.wait, m.err, m.add = true, nil, false
+			if m.task.Attempts == 0 { // else it comes and is gone again: no hurry
+				m.wait, m.err, m.add = true, nil, false
+				m.task.Attempts++
+			}
 		case m.err != nil && class == target.NeedsParent:
 			kind := storage.SlotUser
 			if m.member.Kind == target.MemberDepartment {

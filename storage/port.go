@@ -123,11 +123,12 @@ type Fanout interface {
 	// Settle writes the outcome of attempts, atomically: every member of each
 	// slot but Desired. A slot whose desired version moved on meanwhile stays
 	// pending. When the RemoteID of a department or user slot changes, these
-	// become pending: the placement or membership of that object, and, of a
-	// department, the placements and memberships in it (Group), and all slots
-	// that wait for it. When a department loses its RemoteID, the placements
-	// and memberships in it lose their Hash. ErrLeaseLost, and nothing
-	// written, if the lease has ended: another may be delivering the same.
+	// become pending and keep their Attempts: the placement or membership of
+	// that object, and, of a department, the placements and memberships in it
+	// (Group), and all slots that wait for it. When a department loses its
+	// RemoteID, the placements and memberships in it lose their Hash.
+	// ErrLeaseLost, and nothing written, if the lease has ended: another may be
+	// delivering the same.
 	Settle(ctx context.Context, lease Lease, slots []Slot) error
 
 	// Replay makes dead or retrying slots that match pending, at once, and

@@ -11,7 +11,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
@@ -21,6 +20,7 @@ import (
 	"github.com/openkoo/connector/config"
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/fanout"
+	"github.com/openkoo/connector/instance"
 	"github.com/openkoo/connector/intake"
 	"github.com/openkoo/connector/marketplace"
 	"github.com/openkoo/connector/orgsync"
@@ -45,9 +45,11 @@ type app struct {
 	config *config.Config
 	logger *slog.Logger
 	*backends
-	intake *intake.Service
-	fanout *fanout.Fanout
-	http   *http.Server
+	intake    *intake.Service
+	kept      storage.Instances // nil where the store keeps no instances; instances too
+	instances *instance.Service
+	fanout    *fanout.Fanout
+	http      *http.Server
 }
 
 // newApp wires a validated configuration whose keys are there.
@@ -105,48 +107,31 @@ func (a *app) wire(keyring secrets.Keyring) error {
 	if a.fanout, err = fanout.New(a.store, targets, options); err != nil {
 		return err
 	}
-	door, err := marketplace.NewDoor(marketplace.Options{
-		Keys: a.config.KitKeys(), BasePath: a.config.BasePath, Window: a.config.Window, MaxBody: a.config.MaxBody,
-		Logger: a.logger, Registerer: registry,
-	}, a.intake, a.coordination)
-	if err != nil {
+	if err := a.openInstances(keyring); err != nil {
 		return err
 	}
-	api, err := admin.New(admin.Options{
+	shown := admin.Options{
 		Token: a.config.AdminToken.Reveal(), Reader: a.store, Replayer: a.store, Health: a.store, Decider: a.intake, Deliverer: a.fanout,
 		Matches: matches(targets), Coordination: a.health,
 		Gatherer: registry, Logger: a.logger,
-	})
+	}
+	if a.instances != nil {
+		shown.Instances, shown.Completer = a.kept, a.instances
+	}
+	api, err := admin.New(shown)
+	if err != nil {
+		return err
+	}
+	handler, err := a.routes(api, registry)
 	if err != nil {
 		return err
 	}
 	a.http = &http.Server{
-		Handler: routes(door, api), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute,
+		WriteTimeout:   5 * time.Minute, // reading a body, a minute of work, and a slow reader
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelWarn),
 	}
 	return nil
-}
-
-// routes joins the door and the API; each answers what is not found in its own
-// words.
-func routes(door *marketplace.Door, api *admin.API) http.Handler {
-	gin.SetMode(gin.ReleaseMode)
-	router := gin.New()
-	// No header of a caller decides who the audit says it was.
-	_ = router.SetTrustedProxies(nil)
-	door.Register(router)
-	api.Register(router)
-	// The API's own paths are refused in its own words.
-	notFound := func(c *gin.Context) {
-		if admin.Owns(c.Request.URL.Path) {
-			admin.NotFound(c)
-			return
-		}
-		door.NotFound(c)
-	}
-	router.NoRoute(notFound)
-	router.NoMethod(notFound)
-	return router
 }
 
 func matches(targets []fanout.Target) func(string, directory.Scope) bool {
@@ -167,6 +152,9 @@ func (a *app) run(ctx context.Context, listener net.Listener) (err error) {
 	a.recover(ctx)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.fanout.Run(ctx) })
+	if a.instances != nil {
+		group.Go(func() error { return a.instances.Run(ctx) })
+	}
 	group.Go(func() error { return a.sweep(ctx) })
 	if a.shared {
 		group.Go(func() error { return a.adopt(ctx) })

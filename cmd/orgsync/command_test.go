@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -21,22 +22,21 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/openkoo/connector/config"
+	"github.com/openkoo/connector/test/program"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := binary(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
-	}
+	program.Remove()
 	if dir, err := sharedKeys(); err == nil {
 		_ = os.RemoveAll(dir)
 	}
 	http.DefaultClient.CloseIdleConnections()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
-			println(err.Error())
+			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
 	}
@@ -256,8 +256,9 @@ func TestExpectedFailures(t *testing.T) {
 		{"unknown push", []string{"push", "userz"}, []string{`orgsync push has no command "userz"; did you mean users?`}},
 		{"unknown hold", []string{"holds", "aprove", "x"}, []string{`did you mean approve?`}},
 		{"unknown flag", []string{"serve", "--lisen", ":1"}, []string{"unknown flag: --lisen; see `orgsync serve --help`"}},
-		{"too many arguments", []string{"serve", "now"}, []string{`unknown command "now" for "orgsync serve"`}},
-		{"no file named", append([]string{"push", "full"}, tenant...), []string{"accepts 1 arg(s), received 0"}},
+		{"too many arguments", []string{"serve", "now"}, []string{`orgsync serve takes no argument, got "now"; see ` + "`orgsync serve --help`"}},
+		{"no file named", append([]string{"push", "full"}, tenant...), []string{"want one FILE, got 0: orgsync push full FILE [flags]; see `orgsync push full --help`"}},
+		{"no push named", []string{"holds", "approve"}, []string{"want one PUSH, got 0: orgsync holds approve PUSH"}},
 		{"no tenant", []string{"push", "full", departments}, []string{"--tenant is missing"}},
 		{"no app nor tenant", []string{"push", "users", departments}, []string{"--tenant is missing", "--app is missing"}},
 		{"wrong push flag", append([]string{"push", "org", "--flag", "cancel", departments}, tenant...), []string{`--flag "cancel": want add, modify, delete`}},

@@ -42,7 +42,7 @@ HTTP door with real signatures, and show what became of it. Needs nothing, keeps
 nothing: its data is in a temporary directory that goes when the demo ends.`,
 		Example: `  orgsync demo
   orgsync demo --once     leave when all is shown`,
-		Args: cobra.NoArgs,
+		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDemo(cmd.Context(), cmd.OutOrStdout(), once)
 		},

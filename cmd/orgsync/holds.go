@@ -30,7 +30,7 @@ held: everything else of it is applied. Approve them, or reject them.`,
 	})
 	api.add(cmd)
 	list := &cobra.Command{
-		Use: "list", Short: "List the pushes that hold deletions", Args: cobra.NoArgs,
+		Use: "list", Short: "List the pushes that hold deletions", Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := api.client(s)
 			if err != nil {
@@ -41,7 +41,7 @@ held: everything else of it is applied. Approve them, or reject them.`,
 	}
 	decide := func(verb, short string) *cobra.Command {
 		sub := &cobra.Command{
-			Use: verb + " PUSH", Short: short, Args: cobra.ExactArgs(1),
+			Use: verb + " PUSH", Short: short, Long: short + ". PUSH is the id that `orgsync holds list` shows.", Args: one("PUSH"),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				client, err := api.client(s)
 				if err != nil {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +25,7 @@ at rest, and the admin token. Then show where they are, and the public key in
 the form the seller console takes. --show also prints the access key.`,
 		Example: `  orgsync keys
   orgsync keys --show --data-dir /var/lib/orgsync`,
-		Args: cobra.NoArgs,
+		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := s.load()
 			if err != nil {
@@ -72,4 +73,28 @@ func showKeys(w io.Writer, c *config.Config, made []string, configured, show boo
 	fmt.Fprintf(w, "\nPublic key (RSA, Base64 of SPKI): paste it as the application's public key.\n%s\n", spki)
 	fmt.Fprintf(w, "\nPrivate key: %s\nEncryption key and admin token: in %s, unless configured. Back all of them up.\n", c.AppPrivateKeyFile, c.DataDir)
 	return nil
+}
+
+// accessKeys are the kit's access keys, the newest first: those in a file, one
+// a line, or, without one, this connector's own.
+func (s *settings) accessKeys(path string) ([]string, error) {
+	if path == "" {
+		c, err := s.load()
+		if err != nil {
+			return nil, err
+		}
+		if keys := c.KitKeys(); len(keys) > 0 {
+			return keys, nil
+		}
+		path = filepath.Join(c.DataDir, config.AccessKeyFile)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("access key: %w; give it with --key-file or %sKIT_ACCESS_KEYS, or make one with `orgsync keys`", err, config.Prefix)
+	}
+	keys := strings.Fields(string(text))
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("access key: %s is empty", path)
+	}
+	return keys, nil
 }

@@ -4,13 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/openkoo/connector/config"
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/marketplace/client"
 )
@@ -77,7 +75,7 @@ before anything is sent. The exit code is 0 when every call was answered 000000.
 	p.BoolVar(&f.dryRun, "dry-run", false, "check the file, show the first call, send nothing")
 	for _, kind := range pushKinds() {
 		sub := &cobra.Command{
-			Use: kind.name + " FILE", Short: kind.short, Args: cobra.ExactArgs(1), Example: "  " + kind.example,
+			Use: kind.name + " FILE", Short: kind.short, Args: one("FILE"), Example: "  " + kind.example,
 			Long: kind.short + ".\n\n" + describe(kind.columns(kind.flags[0])),
 			RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, s, kind, args[0]) },
 		}
@@ -181,24 +179,9 @@ func (f *pushFlags) read(kind pushKind, flag directory.Flag, path string) ([]cal
 
 // key is the access key to sign with: the newest of several.
 func (f *pushFlags) key(s *settings) (string, error) {
-	path := f.keyFile
-	if path == "" {
-		c, err := s.load()
-		if err != nil {
-			return "", err
-		}
-		if keys := c.KitKeys(); len(keys) > 0 {
-			return keys[0], nil
-		}
-		path = filepath.Join(c.DataDir, config.AccessKeyFile)
-	}
-	text, err := os.ReadFile(path)
+	keys, err := s.accessKeys(f.keyFile)
 	if err != nil {
-		return "", fmt.Errorf("access key: %w; give it with --key-file or %sKIT_ACCESS_KEYS, or make one with `orgsync keys`", err, config.Prefix)
+		return "", err
 	}
-	key, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
-	if key = strings.TrimSpace(key); key == "" {
-		return "", fmt.Errorf("access key: %s is empty", path)
-	}
-	return key, nil
+	return keys[0], nil
 }

@@ -81,7 +81,7 @@ type callMaker struct {
 	errs      []error
 }
 
-func (m *callMaker) fail(r *row, name, format string, args ...any) {
+func (m *callMaker) failf(r *row, name, format string, args ...any) {
 	if len(m.errs) < maxFaults {
 		m.errs = append(m.errs, fault(m.file, r.cells[name].at, "%s: %s", name, fmt.Sprintf(format, args...)))
 	}
@@ -157,13 +157,13 @@ func (m *callMaker) user(r *row) directory.UserItem {
 	case "false":
 	case "":
 	default:
-		m.fail(r, "enable", "%q: want true or false", text)
+		m.failf(r, "enable", "%q: want true or false", text)
 	}
 	employeeType := 0
 	if text := r.text("employeeType"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > 4 {
-			m.fail(r, "employeeType", "%q: want 1 regular, 2 intern, 3 dispatched or 4 outsourced", text)
+			m.failf(r, "employeeType", "%q: want 1 regular, 2 intern, 3 dispatched or 4 outsourced", text)
 		}
 		employeeType = n
 	}

@@ -25,7 +25,7 @@ func rootCommand(environ []string) *cobra.Command {
 		Short: "Keep identity providers in step with an enterprise's directory on Huawei Cloud KooGallery",
 		Long: `orgsync is the production address of a seller on Huawei Cloud KooGallery (华为云商店).
 It takes the marketplace's signed pushes, keeps the directory, brings every
-target (SCIM) to it, and answers "is it synced?".
+target (SCIM, LDAP, Keycloak, webhook) to it, and answers "is it synced?".
 
 New here?   orgsync demo     an enterprise is bound, edited and followed; nothing to set up
 Next:       orgsync serve    the real thing, with generated keys in ./data`,
@@ -40,7 +40,7 @@ Next:       orgsync serve    the real thing, with generated keys in ./data`,
 	root.PersistentFlags().StringVar(&s.config, "config", "", "YAML file with the configuration (default ORGSYNC_CONFIG)")
 	root.PersistentFlags().StringVar(&s.dataDir, "data-dir", "", "directory of store and keys (default ./data)")
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run it:"}, &cobra.Group{ID: "operate", Title: "Look after it:"})
-	root.AddCommand(serveCommand(s), demoCommand(), pushCommand(s), statusCommand(s), keysCommand(s), holdsCommand(s))
+	root.AddCommand(serveCommand(s), demoCommand(), pushCommand(s), statusCommand(s), keysCommand(s), holdsCommand(s), explainCommand(s))
 	return root
 }
 
@@ -60,6 +60,24 @@ func group(cmd *cobra.Command) *cobra.Command {
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	return cmd
+}
+
+// one takes a single argument, named as in the command's use.
+func one(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 1 {
+			return nil
+		}
+		return fmt.Errorf("want one %s, got %d: %s; see `%s --help`", name, len(args), cmd.UseLine(), cmd.CommandPath())
+	}
+}
+
+// none takes no argument.
+func none(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s takes no argument, got %q; see `%s --help`", cmd.CommandPath(), args[0], cmd.CommandPath())
 }
 
 // load reads the configuration with the flags on top.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/openkoo/connector/directory"
 )
@@ -22,7 +23,7 @@ func sampleCompany() ([]directory.DepartmentItem, []directory.UserItem) {
 		departments = append(departments, directory.DepartmentItem{Code: code, Name: name, ParentCode: parent})
 	}
 	for d, division := range divisions {
-		divisionCode := fmt.Sprintf("%d", 1100+d*100)
+		divisionCode := strconv.Itoa(1100 + d*100)
 		add(divisionCode, division, "1000")
 		for c, city := range cities {
 			cityCode := fmt.Sprintf("%s-%d", divisionCode, c+1)

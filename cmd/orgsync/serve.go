@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
@@ -24,7 +25,7 @@ lists them.`,
 		Example: `  orgsync serve
   orgsync serve --config orgsync.yaml
   ORGSYNC_LISTEN=127.0.0.1:9000 orgsync serve`,
-		Args: cobra.NoArgs,
+		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := s.load()
 			if err != nil {
@@ -57,7 +58,11 @@ lists them.`,
 	return cmd
 }
 
-func greet(w io.Writer, c *config.Config, addr net.Addr, made []string) {
+// greet says where everything is, in one piece: who reads one line of it may
+// read all of it.
+func greet(out io.Writer, c *config.Config, addr net.Addr, made []string) {
+	w := &bytes.Buffer{}
+	defer func() { _, _ = w.WriteTo(out) }()
 	if len(made) > 0 {
 		fmt.Fprintln(w, "Made these secrets, readable by you alone; keep them with your backups:")
 		for _, path := range made {

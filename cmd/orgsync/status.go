@@ -27,7 +27,7 @@ The exit code is 0 when all is synced, 2 while it is syncing or held,
 3 when it is degraded, 1 when it cannot be told or nothing was pushed.`,
 		Example: `  orgsync status
   orgsync status --tenant 68cbc86abc20 --instance inst-1 --watch`,
-		Args: cobra.NoArgs,
+		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			client, err := api.client(s)
 			if err != nil {

@@ -17,7 +17,7 @@ func version() string {
 		text = "(devel)"
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {
-				text += " " + s.Value[:min(12, len(s.Value))]
+				text = "(devel) " + s.Value[:min(12, len(s.Value))]
 			}
 		}
 	}

@@ -10,7 +10,7 @@ import (
 
 // Dispatcher keeps tasks in memory, first come, first served.
 type Dispatcher struct {
-	life   context.Context // ends with close
+	life   context.Context // ends with endServes
 	end    context.CancelFunc
 	serves sync.WaitGroup
 
@@ -157,8 +157,8 @@ func (d *Dispatcher) queue(name string) *tasks {
 	return q
 }
 
-// close ends every Serve and waits for it.
-func (d *Dispatcher) close() {
+// endServes ends every Serve and waits for it.
+func (d *Dispatcher) endServes() {
 	d.mu.Lock() // no Serve begins after this
 	d.end()
 	d.mu.Unlock()

@@ -46,6 +46,6 @@ func (c *Coordinator) Ping(context.Context) error { return nil }
 
 // Close ends every Serve and waits for it.
 func (c *Coordinator) Close() error {
-	c.Dispatcher.close()
+	c.endServes()
 	return nil
 }

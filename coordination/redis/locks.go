@@ -11,7 +11,7 @@ import (
 
 // silentWaiter is how long somebody who waits for a lock may not be heard of
 // before others pass: some polls.
-const silentWaiter = 10 * pollMax
+const silentWaiter = 10 * pollTo
 
 // locks keeps the writers of all replicas apart. Within a replica they wait
 // their turn in memory, so that each replica waits for a key only once; the
@@ -31,8 +31,11 @@ func (l *locks) Acquire(ctx context.Context, key string, after int64) (coordinat
 	a := &acquisition{locks: l, name: key, owner: l.holder()}
 	token, err := a.acquire(ctx, after)
 	if err != nil {
-		a.giveBack(ctx)
 		turn.Release()
+		// It may have been given all the same, or a place in the queue.
+		if l.life.Err() == nil {
+			l.background.Go(func() { a.giveBack(ctx) })
+		}
 		return nil, err
 	}
 	held, cancel := context.WithCancelCause(turn.Context())

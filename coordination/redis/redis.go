@@ -90,7 +90,7 @@ func (c *Coordinator) Ping(ctx context.Context) error {
 // released run out.
 func (c *Coordinator) Close() error {
 	c.client.end()
-	c.dispatcher.serves.Wait()
+	c.serves.Wait()
 	err := errors.Join(c.wakeups.close(), c.dispatcher.close())
 	c.client.background.Wait()
 	if err = errors.Join(err, c.client.rdb.Close()); err != nil {

@@ -79,9 +79,9 @@ var allowed = map[string]string{
 }
 
 var (
-	scans = regexp.MustCompile(`^SCAN (e|t|j|entities|slots|journal)\b`)
+	scans = regexp.MustCompile(`^SCAN (e|t|j|entities|slots|journal|instances|instance_orders)\b`)
 	// A search that fixes the scope but not the key reads the whole scope.
-	wide = regexp.MustCompile(`SEARCH (e|t|j|entities|slots|journal) USING (COVERING )?(PRIMARY KEY|INDEX \w+) \((scope=\?|scope=\? AND kind=\?|target=\?|target=\? AND scope=\?|target=\? AND scope=\? AND kind=\?)\)`)
+	wide = regexp.MustCompile(`SEARCH (e|t|j|entities|slots|journal|instances|instance_orders) USING (COVERING )?(PRIMARY KEY|INDEX \w+) \((scope=\?|scope=\? AND kind=\?|target=\?|target=\? AND scope=\?|target=\? AND scope=\? AND kind=\?|dataset=\?)\)`)
 )
 
 // checkPlans asks SQLite how it would carry each statement out: none may cost

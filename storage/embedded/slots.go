@@ -235,7 +235,7 @@ func (s *Store) settleOne(ctx context.Context, t *tx, slot *storage.Slot) error 
 // wake makes slots due that are at rest. byGroup names the index: without
 // statistics the planner would pass all slots of the scope for each department.
 const (
-	wake = " SET state = 1, attempts = 0, due_at = ?1, error_class = '', last_error = ''," +
+	wake = " SET state = 1, due_at = ?1, error_class = '', last_error = ''," +
 		" dirty_since = CASE WHEN state = 4 THEN ?1 ELSE dirty_since END WHERE target = ?2 AND scope = ?3"
 	byGroup    = "UPDATE slots INDEXED BY slots_group"
 	wakeOwn    = "UPDATE slots" + wake + " AND kind = ?4 AND key = ?5 AND state IN (3, 4, 5)"

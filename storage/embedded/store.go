@@ -24,7 +24,7 @@ import (
 var schema string
 
 // schemaVersion is what this program reads and writes (PRAGMA user_version).
-const schemaVersion = 1
+const schemaVersion = 2
 
 // FileName is the database's name in its directory.
 const FileName = "orgsync.db"
@@ -168,7 +168,11 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 	case version > schemaVersion:
 		return fmt.Errorf("%s was written by a newer orgsync (schema %d, this one knows %d); use that program", path, version, schemaVersion)
 	}
-	statements := "BEGIN IMMEDIATE;" + schema + fmt.Sprintf("PRAGMA user_version = %d; COMMIT;", schemaVersion)
+	missing := schema + instancesSchema
+	if version == 1 { // before the base interface
+		missing = instancesSchema
+	}
+	statements := "BEGIN IMMEDIATE;" + missing + fmt.Sprintf("PRAGMA user_version = %d; COMMIT;", schemaVersion)
 	if _, err := conn.ExecContext(ctx, statements); err != nil {
 		_, _ = conn.ExecContext(ctx, "ROLLBACK")
 		return fmt.Errorf("create schema in %s: %w", path, err)

@@ -49,8 +49,12 @@ func (s *Store) initFeed(ctx context.Context) error {
 // sequence gives every change that has none its number, and returns the feed as
 // it is then: all up to Seq can be read, and nothing will appear among it.
 func (s *Store) sequence(ctx context.Context) (feedDoc, error) {
-	s.sequencer.Lock()
-	defer s.sequencer.Unlock()
+	select {
+	case s.sequencer <- struct{}{}:
+		defer func() { <-s.sequencer }()
+	case <-ctx.Done():
+		return feedDoc{}, s.failed(ctx.Err(), "wait for the change feed")
+	}
 	for {
 		var feed feedDoc
 		if err := s.relays.FindOne(ctx, bson.D{{Key: "_id", Value: feedID}}).Decode(&feed); err != nil {
@@ -146,6 +150,8 @@ func (s *Store) Changes(ctx context.Context, after int64, limit int) ([]storage.
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
+	ctx, cancel := perOperation(ctx)
+	defer cancel()
 	feed, err := s.sequence(ctx)
 	if err != nil {
 		return nil, err

@@ -24,9 +24,15 @@ func (s *Store) ApplyAtOnce(ctx context.Context, record storage.Record, raw []by
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	doc := recordOf(&record)
-	packed := blob.Pack(raw)
+	var err error
+	if doc.Raw, err = s.cut(ctx, doc.Scope, doc.ID, "raw", blob.Pack(raw)); err != nil {
+		if duplicate(err) {
+			err = storage.ErrAlreadyExists
+		}
+		return nil, s.failed(err, "journal push %s", record.ID)
+	}
 	for {
-		planned, err := s.applyNew(ctx, doc, record.Scope, &record, packed, plan, nil)
+		planned, err := s.applyNew(ctx, doc, record.Scope, &record, plan, nil)
 		if !errors.Is(err, errTurnLost) || ctx.Err() != nil {
 			return planned, err
 		}
@@ -35,7 +41,7 @@ func (s *Store) ApplyAtOnce(ctx context.Context, record storage.Record, raw []by
 
 // applyNew opens a turn, plans, and commits a document that the journal does
 // not have yet. adjust may change what is going to be done.
-func (s *Store) applyNew(ctx context.Context, doc recordDoc, scope directory.Scope, record *storage.Record, packed []byte, plan storage.PlanFunc, adjust func(*directory.Plan, *redo) error) (*directory.Plan, error) {
+func (s *Store) applyNew(ctx context.Context, doc recordDoc, scope directory.Scope, record *storage.Record, plan storage.PlanFunc, adjust func(*directory.Plan, *redo) error) (*directory.Plan, error) {
 	t, err := s.open(ctx, scope, doc.ID)
 	if err != nil {
 		return nil, err
@@ -43,6 +49,10 @@ func (s *Store) applyNew(ctx context.Context, doc recordDoc, scope directory.Sco
 	defer t.local()
 	planned, err := t.plan(ctx, plan)
 	if err != nil {
+		if doc.Raw.Parts > 0 {
+			_, partsErr := s.journal.DeleteMany(ctx, partsOf(doc.ID))
+			err = errors.Join(err, partsErr)
+		}
 		t.abandon(ctx)
 		return nil, err
 	}
@@ -52,9 +62,6 @@ func (s *Store) applyNew(ctx context.Context, doc recordDoc, scope directory.Sco
 	}
 	if err == nil {
 		err = t.fill(ctx, &doc, planned, r)
-	}
-	if err == nil {
-		doc.Raw, err = s.cut(ctx, doc.Scope, doc.ID, "raw", packed)
 	}
 	if err != nil {
 		t.abandon(ctx)
@@ -94,7 +101,7 @@ func (t *turn) fill(ctx context.Context, doc *recordDoc, planned *directory.Plan
 		doc.Phase = string(storage.PhaseApplied)
 	}
 	doc.AppliedAt, doc.Result, doc.Counts, doc.Turn = r.At, string(planned.Result), string(counts), t.number()
-	if doc.Decisions, err = t.store.cut(ctx, doc.Scope, doc.ID, "decisions", decisions); err != nil {
+	if doc.Decisions, err = t.store.cut(ctx, doc.Scope, doc.ID, decisionsRole(t.number()), decisions); err != nil {
 		return err
 	}
 	doc.Redo, err = t.store.cut(ctx, doc.Scope, doc.ID, redoRole(t.number()), changes)
@@ -140,6 +147,8 @@ func (s *Store) ApplyAccepted(ctx context.Context, pushID string, plan storage.P
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
+	ctx, cancel := perOperation(ctx)
+	defer cancel()
 	record, ok := s.accepted.take(pushID)
 	if !ok {
 		doc, err := s.find(ctx, pushID, withoutBodies)
@@ -238,6 +247,8 @@ const unfinishedBatch = 100
 // apply is among them: ApplyAccepted sorts that out.
 func (s *Store) Unfinished(ctx context.Context) iter.Seq2[storage.UnfinishedPush, error] {
 	return func(yield func(storage.UnfinishedPush, error) bool) {
+		ctx, cancel := perOperation(ctx)
+		defer cancel()
 		after := ""
 		for {
 			var docs []recordDoc
@@ -286,6 +297,8 @@ func (s *Store) Decide(ctx context.Context, pushID, note string, plan func(conte
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
+	ctx, cancel := perOperation(ctx)
+	defer cancel()
 	pushed, err := s.find(ctx, pushID, withoutBodies)
 	if err != nil {
 		return nil, err
@@ -319,7 +332,7 @@ func (s *Store) Decide(ctx context.Context, pushID, note string, plan func(conte
 func (s *Store) applyInner(ctx context.Context, scope directory.Scope, what string, plan storage.PlanFunc, adjust func(*directory.Plan, *redo) error) (*directory.Plan, error) {
 	for {
 		doc := recordDoc{ID: what + "-" + newID(), Scope: scope.String(), Place: placeOf(scope), Kind: what, Phase: phaseInner}
-		planned, err := s.applyNew(ctx, doc, scope, nil, nil, plan, adjust)
+		planned, err := s.applyNew(ctx, doc, scope, nil, plan, adjust)
 		if !errors.Is(err, errTurnLost) || ctx.Err() != nil {
 			return planned, err
 		}

@@ -89,19 +89,18 @@ func (d *recordDoc) record() (storage.Record, error) {
 // partID names a part of a push: role is what it is part of.
 func partID(pushID, role string, n int) string { return fmt.Sprintf("%s#%s#%04d", pushID, role, n) }
 
-// cut puts bytes in place, or in parts if they are too long for that.
+// cut puts bytes in place, or in parts if they are too long for that. Parts that
+// are there already are a duplicate key.
 func (s *Store) cut(ctx context.Context, scope, pushID, role string, packed []byte) (piece, error) {
-	if len(packed) <= partSize {
+	if len(packed) <= s.partSize {
 		return piece{Bytes: packed}, nil
 	}
 	parts := 0
 	for rest := packed; len(rest) > 0; parts++ {
-		part := rest[:min(partSize, len(rest))]
+		part := rest[:min(s.partSize, len(rest))]
 		rest = rest[len(part):]
 		id := partID(pushID, role, parts)
-		_, err := s.journal.ReplaceOne(ctx, bson.D{{Key: "_id", Value: id}, {Key: "s", Value: scope}},
-			bson.D{{Key: "_id", Value: id}, {Key: "s", Value: scope}, {Key: "b", Value: part}}, options.Replace().SetUpsert(true))
-		if err != nil {
+		if _, err := s.journal.InsertOne(ctx, bson.D{{Key: "_id", Value: id}, {Key: "s", Value: scope}, {Key: "b", Value: part}}); err != nil {
 			return piece{}, err
 		}
 	}
@@ -180,15 +179,14 @@ func (s *Store) Accept(ctx context.Context, record storage.Record, raw []byte) e
 	defer cancel()
 	doc := recordOf(&record)
 	packed := blob.Pack(raw)
-	body, err := s.cut(ctx, doc.Scope, doc.ID, "raw", packed)
-	if err != nil {
-		return s.failed(err, "journal push %s", record.ID)
+	var err error
+	if doc.Raw, err = s.cut(ctx, doc.Scope, doc.ID, "raw", packed); err == nil {
+		_, err = s.journal.InsertOne(ctx, &doc)
 	}
-	doc.Raw = body
-	if _, err := s.journal.InsertOne(ctx, &doc); err != nil {
-		if duplicate(err) {
-			err = storage.ErrAlreadyExists
-		}
+	if duplicate(err) {
+		err = storage.ErrAlreadyExists
+	}
+	if err != nil {
 		return s.failed(err, "journal push %s", record.ID)
 	}
 	s.accepted.add(record)
@@ -200,7 +198,7 @@ func (s *Store) dropRefused(ctx context.Context, doc *recordDoc) error {
 	_, err := s.journal.DeleteOne(ctx, bson.D{
 		{Key: "_id", Value: doc.ID}, {Key: "s", Value: doc.Scope}, {Key: "phase", Value: string(storage.PhaseReceived)},
 	})
-	if err == nil && doc.Size > partSize { // a shorter body has no parts
+	if err == nil && doc.Size > s.partSize/2 { // a shorter body has no parts
 		_, err = s.journal.DeleteMany(ctx, partsOf(doc.ID))
 	}
 	return s.failed(err, "drop refused push %s", doc.ID)

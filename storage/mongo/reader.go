@@ -196,7 +196,7 @@ func (s *Store) Push(ctx context.Context, id string) (storage.Record, []director
 	if err != nil {
 		return record, nil, err
 	}
-	text, err := s.join(ctx, id, "decisions", doc.Decisions)
+	text, err := s.join(ctx, id, decisionsRole(doc.Turn), doc.Decisions)
 	if err != nil {
 		return record, nil, s.failed(err, "read decisions of push %s", id)
 	}

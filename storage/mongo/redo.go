@@ -153,8 +153,9 @@ func (s *Store) readRedo(ctx context.Context, record *recordDoc) (*redo, error) 
 	return r, nil
 }
 
-// redoRole names the parts of a redo. A push that starts over has new ones.
-func redoRole(turn int64) string { return fmt.Sprintf("redo-%d", turn) }
+// redoRole and decisionsRole name parts. A push that starts over has new ones.
+func redoRole(turn int64) string      { return fmt.Sprintf("redo-%d", turn) }
+func decisionsRole(turn int64) string { return fmt.Sprintf("decisions-%d", turn) }
 
 const (
 	// writeBatch bounds what one request writes.

@@ -42,6 +42,8 @@ func (s *Store) Relay(ctx context.Context, targetName string, opts storage.Relay
 	if err := s.ready(ctx); err != nil {
 		return 0, nil, err
 	}
+	ctx, cancel := perOperation(ctx)
+	defer cancel()
 	read, scopes, err := s.relay(ctx, targetName, opts, limit)
 	return read, scopes, s.failed(err, "relay to %s", targetName)
 }

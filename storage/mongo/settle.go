@@ -29,6 +29,8 @@ func (s *Store) Settle(ctx context.Context, lease storage.Lease, slots []storage
 				slots[i].Kind, slots[i].Key, slots[i].Scope, slots[i].Target, lease.Scope, lease.Target)
 		}
 	}
+	ctx, cancel := perOperation(ctx)
+	defer cancel()
 	if err := s.checkLease(ctx, lease); err != nil {
 		return s.failed(err, "settle")
 	}
@@ -104,7 +106,7 @@ func wakeDependents(slot *storage.Slot, now int64) []driver.WriteModel {
 	}
 	wake := bson.D{
 		{Key: "$set", Value: bson.D{
-			{Key: "state", Value: int32(storage.SlotPending)}, {Key: "attempts", Value: 0}, {Key: "due", Value: now},
+			{Key: "state", Value: int32(storage.SlotPending)}, {Key: "due", Value: now},
 			{Key: "class", Value: ""}, {Key: "error", Value: ""}, {Key: "failed", Value: int64(0)},
 		}},
 		{Key: "$min", Value: bson.D{{Key: "dirty", Value: now}}},

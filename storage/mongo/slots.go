@@ -98,6 +98,8 @@ func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, l
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
+	ctx, cancel := perOperation(ctx)
+	defer cancel()
 	tasks, err := s.claim(ctx, lease, now, limit)
 	return tasks, s.failed(err, "claim slots of %s at %s", lease.Scope, lease.Target)
 }

@@ -28,9 +28,10 @@ type Store struct {
 	slots     *driver.Collection
 	relays    *driver.Collection // cursors, leases, the feed's document
 
+	partSize  int // see the constant
 	turns     localTurns
 	accepted  acceptedPushes
-	sequencer sync.Mutex // one at a time in this process; others need no lock
+	sequencer chan struct{} // one at a time in this process; others need no lock
 
 	mu      sync.Mutex
 	changed chan struct{}
@@ -51,6 +52,18 @@ func newID() string { return uuid.Must(uuid.NewV7()).String() }
 // bounded gives ctx the store's time, unless it ends earlier already.
 func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, s.options.Timeout)
+}
+
+// perOperation ends when ctx does and has no deadline of its own: the driver
+// takes a deadline for the bound of each operation, in place of the store's, and
+// a server that hangs would use up all of a long one.
+func perOperation(ctx context.Context) (context.Context, context.CancelFunc) {
+	operation, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, cancel)
+	return operation, func() {
+		stop()
+		cancel()
+	}
 }
 
 // ready reports a store that is closed and a caller that has gone.

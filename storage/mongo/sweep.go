@@ -26,6 +26,8 @@ func (s *Store) Sweep(ctx context.Context, before storage.SweepTimes) (swept sto
 	if err := s.ready(ctx); err != nil {
 		return swept, err
 	}
+	ctx, cancel := perOperation(ctx)
+	defer cancel()
 	// First of all: what an open turn still needs must not be swept.
 	if err := s.settleStale(ctx); err != nil {
 		return swept, err

@@ -194,12 +194,14 @@ var slotTests = map[string]func(*bundle){
 			for _, state := range []storage.SlotState{storage.SlotWaiting, storage.SlotDelivered, storage.SlotDead} {
 				key := map[storage.SlotKind]string{storage.SlotDepartment: "a", storage.SlotUser: "ann"}[kind]
 				place := b.slot("t", acme, member, key)
-				place.State, place.Group = state, "elsewhere"
+				place.State, place.Group, place.Attempts = state, "elsewhere", 3
 				object := b.slot("t", acme, kind, key)
 				object.State, object.RemoteID = storage.SlotDelivered, "r-"+state.String()
 				b.settle(place)
 				b.settle(object)
-				require.Equal(b, storage.SlotPending, b.slot("t", acme, member, key).State, "%s of %s", state, kind)
+				woken := b.slot("t", acme, member, key)
+				require.Equal(b, storage.SlotPending, woken.State, "%s of %s", state, kind)
+				require.Equal(b, 3, woken.Attempts, "what fails again and again is to be known")
 				b.settle(place, object)
 				require.Equal(b, state, b.slot("t", acme, member, key).State, "the same id wakes nobody")
 			}

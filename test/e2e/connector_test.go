@@ -11,35 +11,18 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/openkoo/connector/test/peers/child"
+	"github.com/openkoo/connector/test/program"
 )
-
-// binary is the program, built once with the race detector off, as shipped.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "orgsync-e2e-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "orgsync")
-	build := exec.Command("go", "build", "-o", path, "../../cmd/orgsync")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w: %s", err, text)
-	}
-	return path, nil
-})
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := binary(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
-	}
+	program.Remove()
 	if err := stopMongo(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = max(code, 1)
@@ -87,7 +70,7 @@ func (c *connector) run() {
 // launch starts the program and does not wait for it.
 func (c *connector) launch() {
 	c.t.Helper()
-	path, err := binary()
+	path, err := program.Path()
 	require.NoError(c.t, err)
 	c.child = child.Start(c.t, exec.Command(path, "serve", "--config", c.config))
 }

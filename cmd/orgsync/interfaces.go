@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/openkoo/connector/admin"
+	"github.com/openkoo/connector/instance"
+	"github.com/openkoo/connector/marketplace"
+	"github.com/openkoo/connector/secrets"
+	"github.com/openkoo/connector/storage"
+)
+
+// openInstances wires the instance lifecycle with the provisioner that is
+// configured. A store that keeps no instances leaves the base interface out.
+func (a *app) openInstances(keyring secrets.Keyring) error {
+	c := &a.config.Instances
+	kept, ok := a.store.(storage.Instances)
+	if !ok {
+		if c.RequireKnown || c.Provisioner == "webhook" {
+			return errors.New("instances: MongoDB does not keep instances yet; remove the instances settings, or mongoUri")
+		}
+		a.logger.Warn("the base interface is not served: MongoDB does not keep instances yet")
+		return nil
+	}
+	provisioner, err := a.provisioner()
+	if err != nil {
+		return err
+	}
+	a.kept = kept
+	a.instances = instance.New(kept, provisioner, keyring.Box, instance.Options{
+		Logger: a.logger, Patience: c.Patience, Lease: max(c.WebhookTimeout, c.Patience) * 2,
+	})
+	return nil
+}
+
+func (a *app) provisioner() (instance.Provisioner, error) {
+	c := &a.config.Instances
+	if c.Provisioner == "webhook" {
+		return instance.NewWebhook(instance.WebhookOptions{URL: c.WebhookURL.Reveal(), Secret: c.WebhookSecret.Reveal(), Timeout: c.WebhookTimeout})
+	}
+	return instance.NewStatic(instance.Templates{FrontEndURL: c.FrontEndURL, AdminURL: c.AdminURL, Memo: c.Memo, License: c.License.Reveal()})
+}
+
+// routes joins the marketplace's interfaces and the API; each answers what is
+// not found in its own words.
+func (a *app) routes(api *admin.API, registry prometheus.Registerer) (http.Handler, error) {
+	gin.SetMode(gin.ReleaseMode)
+	router := gin.New()
+	router.HandleMethodNotAllowed = true
+	router.RedirectTrailingSlash = false // the marketplace follows no redirect
+	router.RemoveExtraSlash = true       // the production address may be registered with a slash at its end
+	// No header of a caller decides who the audit says it was.
+	_ = router.SetTrustedProxies(nil)
+	door, err := a.registerMarketplace(router, registry)
+	if err != nil {
+		return nil, err
+	}
+	api.Register(router)
+	// The API's own paths are refused in its own words.
+	notFound := func(c *gin.Context) {
+		if admin.Owns(c.Request.URL.Path) {
+			admin.NotFound(c)
+			return
+		}
+		door.NotFound(c)
+	}
+	router.NoRoute(notFound)
+	router.NoMethod(notFound)
+	return router, nil
+}
+
+// registerMarketplace adds the interfaces of both generations that are
+// switched on, and returns the door of the newest.
+func (a *app) registerMarketplace(router *gin.Engine, registry prometheus.Registerer) (*marketplace.Door, error) {
+	c := a.config
+	options := marketplace.Options{
+		Keys: c.KitKeys(), BasePath: c.BasePath, Window: c.Window, MaxBody: c.MaxBody, Logger: a.logger, Registerer: registry,
+	}
+	var receiver marketplace.Receiver = a.intake
+	if c.Instances.RequireKnown {
+		receiver = instance.Gate{Next: a.intake, Instances: a.instances}
+	}
+	door, err := marketplace.NewDoor(options, receiver, a.coordination)
+	if err != nil {
+		return nil, err
+	}
+	if c.Interfaces.KitV2 {
+		door.Register(router)
+	}
+	if c.Interfaces.KitV1 {
+		kit, err := marketplace.NewKitV1(options, c.Interfaces.V1Window, receiver)
+		if err != nil {
+			return nil, err
+		}
+		kit.Register(router)
+	}
+	if a.instances == nil || (!c.Interfaces.BaseV1 && !c.Interfaces.BaseV2) {
+		return door, nil
+	}
+	options.Keys = c.BaseKeys()
+	base, err := marketplace.NewBase(options, c.Interfaces.V1Window, a.instances, a.coordination)
+	if err != nil {
+		return nil, err
+	}
+	if c.Interfaces.BaseV2 {
+		base.RegisterV2(router)
+	}
+	if c.Interfaces.BaseV1 {
+		base.RegisterV1(router)
+	}
+	return door, nil
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/openkoo/connector/config"
+)
+
+// newTestApp wires the connector with flags, over data of its own.
+func newTestApp(t *testing.T, flags map[string]any) (*app, error) {
+	t.Helper()
+	flags["dataDir"] = dataDir(t)
+	c, err := config.Load("", nil, flags)
+	require.NoError(t, err)
+	_, err = c.EnsureKeys()
+	require.NoError(t, err)
+	a, err := newApp(t.Context(), c, slog.New(slog.DiscardHandler))
+	if err == nil {
+		t.Cleanup(func() { require.NoError(t, a.close()) })
+	}
+	return a, err
+}
+
+// Each generation of each family is served, or not, by its own switch.
+func TestEachInterfaceHasItsSwitch(t *testing.T) {
+	t.Parallel()
+	routes := map[string][2]string{ // an unsigned call of each
+		"interfaces.kitV2":  {http.MethodPost, "/saasproduce/produceAPI/v2/singleOrgSync"},
+		"interfaces.kitV1":  {http.MethodPost, "/saasproduce/produceAPI/singleOrgSync"},
+		"interfaces.baseV2": {http.MethodPost, "/saasproduce"},
+		"interfaces.baseV1": {http.MethodGet, "/saasproduce"},
+	}
+	for off := range routes {
+		t.Run(off, func(t *testing.T) {
+			t.Parallel()
+			a, err := newTestApp(t, map[string]any{off: false})
+			require.NoError(t, err)
+			for name, route := range routes {
+				recorder := httptest.NewRecorder()
+				a.http.Handler.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), route[0], route[1], strings.NewReader("{}")))
+				text, err := io.ReadAll(recorder.Body)
+				require.NoError(t, err)
+				if name == off {
+					require.Contains(t, []int{http.StatusNotFound, http.StatusMethodNotAllowed}, recorder.Code, name)
+					require.Contains(t, string(text), "no such interface", name)
+					continue
+				}
+				require.Equal(t, http.StatusOK, recorder.Code, name)
+				require.Contains(t, string(text), "000002", name)
+				require.Equal(t, strings.HasSuffix(name, "V1"), recorder.Header().Get("Body-Sign") != "", name)
+			}
+		})
+	}
+}
+
+func TestProvisionersThatCannotWorkAreRefusedAtStart(t *testing.T) {
+	t.Parallel()
+	for want, flags := range map[string]map[string]any{
+		"instances.frontEndUrl":   {"instances.frontEndUrl": "https://app.example.com/{tenant}"},
+		"instances.webhookUrl":    {"instances.provisioner": "webhook", "instances.webhookUrl": "no address", "instances.webhookSecret": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="},
+		"instances.webhookSecret": {"instances.provisioner": "webhook", "instances.webhookUrl": "https://seller.example.com", "instances.webhookSecret": "whsec_short"},
+	} {
+		_, err := newTestApp(t, flags)
+		require.ErrorContains(t, err, want)
+	}
+}

@@ -1,0 +1,171 @@
+package docs
+
+import (
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/openkoo/connector/admin"
+)
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, path))
+	require.NoError(t, err)
+	return string(text)
+}
+
+func TestEveryRouteIsDocumentedWithAnExample(t *testing.T) {
+	t.Parallel()
+	api, err := admin.New(admin.Options{Token: "a-token", Gatherer: prometheus.NewRegistry()})
+	require.NoError(t, err)
+	gin.SetMode(gin.ReleaseMode)
+	router := gin.New()
+	api.Register(router)
+	parameter := regexp.MustCompile(`:(\w+)`)
+	var served []string
+	for _, route := range router.Routes() {
+		served = append(served, route.Method+" "+parameter.ReplaceAllString(route.Path, "{$1}"))
+	}
+	text := read(t, "docs/api.md")
+	var documented []string
+	for _, section := range strings.Split(text, "\n## ")[1:] {
+		title, body, _ := strings.Cut(section, "\n")
+		if method, _, ok := strings.Cut(title, " "); ok && (method == http.MethodGet || method == http.MethodPost) {
+			documented = append(documented, title)
+			require.Contains(t, body, "```console\n$ ", "%s has an example", title)
+		}
+	}
+	require.ElementsMatch(t, served, documented)
+}
+
+func TestEveryDependencyHasItsLine(t *testing.T) {
+	t.Parallel()
+	direct := regexp.MustCompile(`(?m)^\t(\S+) v\S+$`)
+	page := read(t, "docs/dependencies.md")
+	lines := regexp.MustCompile("(?m)^\\| `(\\S+)` \\| [^|]{3,} \\| [^|]{3,} \\| [^|]*(?:MIT|BSD|Apache|MPL|ISC)[^|]* \\|$").FindAllStringSubmatch(page, -1)
+	var documented, required []string
+	for _, line := range lines {
+		documented = append(documented, line[1])
+	}
+	for _, module := range direct.FindAllStringSubmatch(read(t, "go.mod"), -1) {
+		required = append(required, module[1])
+	}
+	require.NotEmpty(t, required)
+	require.ElementsMatch(t, required, documented, "go.mod and docs/dependencies.md: what for, why this one, licence")
+}
+
+var (
+	named  = regexp.MustCompile("`([a-zA-Z0-9/]+): ((?:Test|Fuzz)\\w+)(?:/([^`]+))?`")
+	tested = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+)
+
+// testsOf lists the tests of the tree as "package: Name".
+func testsOf(t *testing.T) (tests map[string]bool, sources string) {
+	t.Helper()
+	tests = make(map[string]bool)
+	var all strings.Builder
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") {
+			if err == nil && entry.IsDir() && (entry.Name() == "node_modules" || entry.Name() == ".git") {
+				return fs.SkipDir
+			}
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		all.Write(text)
+		if !strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		dir, err := filepath.Rel(root, filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		for _, name := range tested.FindAllStringSubmatch(string(text), -1) {
+			tests[filepath.ToSlash(dir)+": "+name[1]] = true
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	return tests, all.String()
+}
+
+func TestEveryPromiseNamesATestThatIsThere(t *testing.T) {
+	t.Parallel()
+	tests, sources := testsOf(t)
+	for line := range strings.Lines(read(t, "docs/promises.md")) {
+		if !strings.HasPrefix(line, "|") || strings.HasPrefix(line, "| promise") || strings.HasPrefix(line, "|---") {
+			continue
+		}
+		proofs := named.FindAllStringSubmatch(line, -1)
+		require.NotEmpty(t, proofs, "a promise without a test: %s", line)
+		for _, proof := range proofs {
+			require.True(t, tests[proof[1]+": "+proof[2]], "no %s in %s", proof[2], proof[1])
+			if cases := strings.Split(proof[3], "/"); proof[3] != "" {
+				require.Contains(t, sources, `"`+cases[len(cases)-1]+`"`, "the case of %s", proof[0])
+			}
+		}
+	}
+}
+
+var link = regexp.MustCompile(`\]\(([^)]+)\)`)
+
+func TestLinksLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	for _, path := range documents(t) {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		for _, found := range link.FindAllStringSubmatch(string(text), -1) {
+			u, err := url.Parse(found[1])
+			require.NoError(t, err)
+			if u.Scheme != "" {
+				continue // leads out
+			}
+			to := filepath.Join(filepath.Dir(path), u.Path)
+			if u.Path == "" {
+				to = path
+			}
+			content, err := os.ReadFile(to)
+			require.NoError(t, err, "%s links to %s", path, found[1])
+			if u.Fragment != "" {
+				heading := regexp.MustCompile(`(?mi)^#+ ` + strings.ReplaceAll(regexp.QuoteMeta(u.Fragment), "-", "[ -]") + `$`)
+				require.Regexp(t, heading, string(content), "%s links to %s", path, found[1])
+			}
+		}
+	}
+}
+
+// The twins show the same commands and lead to the same places.
+func TestTheReadmesAreTwins(t *testing.T) {
+	t.Parallel()
+	english, chinese := read(t, "README.md"), read(t, "README.zh-CN.md")
+	commands := func(text string) (all []string) {
+		for _, s := range stepsOf(text) {
+			all = append(all, s.command)
+		}
+		return all
+	}
+	require.Equal(t, commands(english), commands(chinese))
+	require.Equal(t, strings.Count(english, "\n## "), strings.Count(chinese, "\n## "))
+	links := func(text string) (all []string) {
+		for _, l := range link.FindAllStringSubmatch(text, -1) {
+			if !strings.HasPrefix(l[1], "README") {
+				all = append(all, l[1])
+			}
+		}
+		return all
+	}
+	require.ElementsMatch(t, links(english), links(chinese))
+}
