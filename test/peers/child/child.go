@@ -96,10 +96,18 @@ func (p *Process) Await(pattern *regexp.Regexp) (string, error) {
 	}
 }
 
+// Signal sends a signal and does not wait for what comes of it.
+func (p *Process) Signal(signal syscall.Signal) error {
+	if err := p.command.Process.Signal(signal); err != nil {
+		return fmt.Errorf("send %s to %s: %w", signal, p.command.Path, err)
+	}
+	return nil
+}
+
 // Stop sends a signal and waits for the program to end.
 func (p *Process) Stop(signal syscall.Signal) error {
-	if err := p.command.Process.Signal(signal); err != nil {
-		return fmt.Errorf("stop %s: %w", p.command.Path, err)
+	if err := p.Signal(signal); err != nil {
+		return err
 	}
 	select {
 	case <-p.Ended:

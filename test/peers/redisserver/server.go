@@ -102,3 +102,16 @@ func (s *Server) Kill() {
 		s.tb.Fatal(err)
 	}
 }
+
+// Freeze has the server answer nobody, with all connections open, until Thaw.
+func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
+
+// Thaw has the server go on.
+func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(signal syscall.Signal) {
+	s.tb.Helper()
+	if err := s.process.Signal(signal); err != nil {
+		s.tb.Fatal(err)
+	}
+}
