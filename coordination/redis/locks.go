@@ -98,13 +98,35 @@ func (a *acquisition) try(ctx context.Context, after int64) (token int64, wait t
 	return 0, time.Duration(n) * time.Microsecond, nil
 }
 
-// giveBack returns the lock or the place in the queue. If it fails, the lease
-// runs out.
+// giveBack returns the lock or the place in the queue. A server that does not
+// answer keeps both for a lease from when it is back, and may yet carry out an
+// acquisition that was given up: it is told again until it answers.
 func (a *acquisition) giveBack(ctx context.Context) {
-	_, err := a.eval(context.WithoutCancel(ctx), lockRelease, a.keys(), a.owner, a.channel(), a.hub.message("", a.topic()))
-	if err != nil {
-		a.options.Logger.Warn("a lock could not be given back; it runs out", "lock", a.name, "lease", a.options.Lease, "error", err)
+	err := a.tell(context.WithoutCancel(ctx))
+	if err == nil || a.life.Err() != nil {
+		return
 	}
+	a.options.Logger.Warn("a lock could not be given back yet; it is as soon as the server answers", "lock", a.name, "error", err)
+	a.background.Go(func() {
+		ticker := time.NewTicker(awayPause)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-a.life.Done():
+				return
+			case <-ticker.C:
+				if a.tell(a.life) == nil {
+					return
+				}
+			}
+		}
+	})
+}
+
+// tell tells the server that the lock, or the place in the queue, is free.
+func (a *acquisition) tell(ctx context.Context) error {
+	_, err := a.eval(ctx, lockRelease, a.keys(), a.owner, a.channel(), a.hub.message("", a.topic()))
+	return err
 }
 
 type lease struct {
