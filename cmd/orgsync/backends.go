@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/openkoo/connector/config"
 	"github.com/openkoo/connector/coordination"
@@ -70,13 +71,27 @@ func (b *backends) close() error {
 // at a time is the store's own to guarantee.
 type scopeLocks struct{ locks coordination.Locks }
 
+// queuePatience bounds the wait in the queue. Whoever is first in it may be cut
+// off from the shared state and not from the store, which has the last word
+// anyhow: a push must not run out of time for that.
+const queuePatience = 2 * time.Second
+
+var errQueueStands = fmt.Errorf("the queue did not move for %s", queuePatience)
+
 // Lock implements mongo.Locker.
 func (l scopeLocks) Lock(ctx context.Context, name string) (release func(), err error) {
-	lease, err := l.locks.Acquire(ctx, "scope/"+name, 0)
+	queueing, leave := context.WithCancelCause(ctx)
+	patience := time.AfterFunc(queuePatience, func() { leave(errQueueStands) })
+	lease, err := l.locks.Acquire(queueing, "scope/"+name, 0)
+	patience.Stop()
 	if err != nil {
+		leave(nil)
 		return nil, fmt.Errorf("queue for scope %s: %w", name, err)
 	}
-	return lease.Release, nil
+	return func() {
+		lease.Release()
+		leave(nil)
+	}, nil
 }
 
 // feedTopic is what replicas wake each other by when the feed has grown.
