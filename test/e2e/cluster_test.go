@@ -175,6 +175,14 @@ func (c *connector) readiness() (int, string) {
 	return response.StatusCode, word
 }
 
+// all waits until every replica says a word of its readiness.
+func (c *cluster) all(word string) {
+	c.t.Helper()
+	for _, r := range c.replicas {
+		r.says(word)
+	}
+}
+
 // says waits until a replica's readiness is a word.
 func (c *connector) says(word string) {
 	c.t.Helper()

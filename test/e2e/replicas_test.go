@@ -24,11 +24,23 @@ func all(ctx context.Context, buyers []*buyer, step func(context.Context, *buyer
 	return group.Wait()
 }
 
-// editing has every buyer edit its departments and its users, both at once, and
-// returns what waits for the end. The edits come in parts, each of which waits
-// for its gate.
-func (c *cluster) editing(ctx context.Context, buyers []*buyer, edits int, gates ...<-chan struct{}) (wait func() error) {
+// editing is every buyer editing its departments and its users, both at once,
+// in parts.
+type editing struct {
+	cluster *cluster
+	gates   []chan struct{} // of the parts that have not begun
+	group   *errgroup.Group
+	failed  <-chan struct{}
+}
+
+// editing begins so many parts of so many edits each; a part begins with more.
+func (c *cluster) editing(ctx context.Context, buyers []*buyer, edits, parts int) *editing {
 	group, ctx := errgroup.WithContext(ctx)
+	e := &editing{cluster: c, group: group, failed: ctx.Done()}
+	for range parts {
+		e.gates = append(e.gates, make(chan struct{}))
+	}
+	gates := e.gates
 	for _, b := range buyers {
 		for _, edit := range []editor{b.editDepartments, b.editUsers} {
 			group.Go(func() error {
@@ -47,8 +59,23 @@ func (c *cluster) editing(ctx context.Context, buyers []*buyer, edits int, gates
 			})
 		}
 	}
-	return group.Wait
+	return e
 }
+
+// more lets the next part begin and returns with a push on its way to the
+// replica.
+func (e *editing) more(replica string) {
+	sent := e.cluster.sending(replica)
+	close(e.gates[0])
+	e.gates = e.gates[1:]
+	select {
+	case <-sent:
+	case <-e.failed: // wait tells why
+	}
+}
+
+// wait waits for the end of all edits.
+func (e *editing) wait() error { return e.group.Wait() }
 
 // wait waits until the hold is upon a request.
 func (h *hold) wait(t *testing.T) {
@@ -76,24 +103,19 @@ func TestReplicasLoseNothingWhenOthersDie(t *testing.T) {
 	}
 	require.NoError(t, all(ctx, buyers, func(ctx context.Context, b *buyer) error { return b.bind(ctx) }))
 
-	now, afterKill, afterStop := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	close(now)
+	edits := c.editing(ctx, buyers, 2, 3)
 	killed := c.spy.holdNext(http.MethodPatch, "Groups")
-	wait := c.editing(ctx, buyers, 2, now, afterKill, afterStop)
+	edits.more("r1")
 	killed.wait(t)
-	sent := c.sending(killed.replica)
-	close(afterKill)
-	<-sent // the next push is on its way to the replica
+	edits.more(killed.replica)
 	c.named(killed.replica).stop(syscall.SIGKILL)
 
 	stopped := c.spy.holdNext("", "")
 	stopped.wait(t)
 	require.NotEqual(t, killed.replica, stopped.replica)
-	sent = c.sending(stopped.replica)
-	close(afterStop)
-	<-sent
+	edits.more(stopped.replica)
 	c.named(stopped.replica).stop(syscall.SIGTERM)
-	require.NoError(t, wait())
+	require.NoError(t, edits.wait())
 
 	left := c.left(killed.replica, stopped.replica)
 	c.agree(left, buyers)
@@ -118,9 +140,9 @@ func (c *cluster) left(others ...string) *connector {
 	return nil
 }
 
-// Pushes go on while Redis is killed, comes back empty, and is wiped: each is
-// answered 000000 the first time, readiness tells of it, and everything
-// converges by itself, nothing sent twice.
+// Pushes go on while Redis is killed, comes back empty, is wiped, and answers
+// nobody: each is answered 000000 the first time, readiness tells of it, and
+// everything converges by itself, nothing sent twice.
 func TestPushesGoOnWithoutRedis(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
@@ -128,32 +150,27 @@ func TestPushesGoOnWithoutRedis(t *testing.T) {
 	redis := redisserver.Start(t)
 	c := newCluster(t, redis.URL, "r1", "r2")
 	buyers := []*buyer{c.buyer(0), c.buyer(1)}
-	for _, r := range c.replicas {
-		r.says("ready")
-	}
+	c.all("ready")
 	require.NoError(t, all(ctx, buyers, func(ctx context.Context, b *buyer) error { return b.bind(ctx) }))
 
-	now, killed, back, wiped := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
-	close(now)
-	// Each part begins before Redis is touched, and goes on meanwhile.
-	wait := c.editing(ctx, buyers, 2, now, killed, back, wiped)
+	edits := c.editing(ctx, buyers, 2, 5)
+	edits.more("r1")
 	redis.Kill()
-	for _, r := range c.replicas {
-		r.says("degraded")
-	}
-	close(killed)
+	c.all("degraded")
+	edits.more("r1")
 	redis.Restart()
-	for _, r := range c.replicas {
-		r.says("ready")
-	}
-	sent := c.sending("r1")
-	close(back)
-	<-sent
+	c.all("ready")
+	edits.more("r1")
 	client := goredis.NewClient(&goredis.Options{Network: "unix", Addr: redis.Socket})
 	require.NoError(t, client.FlushAll(ctx).Err())
 	require.NoError(t, client.Close())
-	close(wiped)
-	require.NoError(t, wait())
+	edits.more("r1")
+	redis.Freeze()
+	c.all("degraded")
+	edits.more("r1")
+	redis.Thaw()
+	c.all("ready")
+	require.NoError(t, edits.wait())
 
 	require.Empty(t, refusals(buyers), "a push was not accepted")
 	for _, r := range c.replicas {

@@ -86,21 +86,13 @@ func TestAStoreThatComesAndGoesLosesNothing(t *testing.T) {
 	buyers := []*buyer{c.buyer(0), c.buyer(1)}
 	require.NoError(t, all(ctx, buyers, func(ctx context.Context, b *buyer) error { return b.bind(ctx) }))
 
-	var gates []<-chan struct{}
-	var breaks []chan struct{}
+	edits := c.editing(ctx, buyers, 1, 6)
 	for range 6 {
-		gate := make(chan struct{})
-		gates, breaks = append(gates, gate), append(breaks, gate)
-	}
-	wait := c.editing(ctx, buyers, 1, gates...)
-	for _, gate := range breaks {
-		sent := c.sending("r1")
-		close(gate)
-		<-sent // pushes are on their way
+		edits.more("r1")
 		store.sever()
 		store.heal()
 	}
-	require.NoError(t, wait())
+	require.NoError(t, edits.wait())
 	c.agree(c.replicas[0], buyers)
 	c.sentOnce("r1")
 }
