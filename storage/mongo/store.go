@@ -83,7 +83,7 @@ func (s *Store) failed(err error, format string, args ...any) error {
 		return nil
 	case errors.Is(err, driver.ErrClientDisconnected), s.closed.Load():
 		return fmt.Errorf("%s: %w", what, storage.ErrClosed)
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.Is(err, errScopeTaken):
 		return fmt.Errorf("%s: %w", what, err)
 	case driver.IsTimeout(err) || errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: MongoDB did not answer within %s: %w", what, s.options.Timeout, err)
