@@ -121,7 +121,7 @@ func (a *app) wire(keyring secrets.Keyring) error {
 	}
 	shown := admin.Options{
 		Token: a.config.AdminToken.Reveal(), Reader: a.store, Replayer: a.store, Health: a.store, Decider: a.intake, Deliverer: a.fanout,
-		Matches: matches(targets), Coordination: a.health,
+		Revealer: keyring, Matches: matches(targets), Coordination: a.health,
 		Gatherer: registry, Logger: a.logger,
 	}
 	if a.instances != nil {
