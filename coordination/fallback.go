@@ -44,8 +44,9 @@ type Fallback struct {
 	mu     sync.Mutex
 	health Health
 
-	end   context.CancelFunc
-	ended chan struct{}
+	life    context.Context // ends with Close
+	end     context.CancelFunc
+	running sync.WaitGroup
 }
 
 var _ Port = (*Fallback)(nil)
@@ -62,10 +63,10 @@ func NewFallback(shared, alone Port, options FallbackOptions) *Fallback {
 	if options.Logger == nil {
 		options.Logger = slog.Default()
 	}
-	ctx, end := context.WithCancel(context.Background())
-	f := &Fallback{shared: shared, alone: alone, options: options, end: end, ended: make(chan struct{})}
+	life, end := context.WithCancel(context.Background())
+	f := &Fallback{shared: shared, alone: alone, options: options, life: life, end: end}
 	f.health.Since = options.Now()
-	go f.watch(ctx)
+	f.running.Go(f.watch)
 	return f
 }
 
@@ -82,23 +83,22 @@ func (f *Fallback) Ping(ctx context.Context) error { return f.alone.Ping(ctx) }
 // Close ends what runs and closes both implementations.
 func (f *Fallback) Close() error {
 	f.end()
-	<-f.ended
+	f.running.Wait()
 	return errors.Join(f.shared.Close(), f.alone.Close())
 }
 
-// watch probes the shared state until ctx ends.
-func (f *Fallback) watch(ctx context.Context) {
-	defer close(f.ended)
+// watch probes the shared state until Close.
+func (f *Fallback) watch() {
 	ticker := time.NewTicker(f.options.Probe)
 	defer ticker.Stop()
 	for {
-		err := f.shared.Ping(ctx)
-		if ctx.Err() != nil {
+		err := f.shared.Ping(f.life)
+		if f.life.Err() != nil {
 			return
 		}
 		f.note(err)
 		select {
-		case <-ctx.Done():
+		case <-f.life.Done():
 			return
 		case <-ticker.C:
 		}
@@ -270,18 +270,19 @@ func (f *Fallback) Publish(ctx context.Context, topic string) error {
 	return f.alone.Publish(ctx, topic)
 }
 
-// Subscribe implements Wakeups: it hears both.
+// Subscribe implements Wakeups: it hears both, until stop or Close.
 func (f *Fallback) Subscribe(topic string) (woken <-chan struct{}, stop func()) {
 	shared, stopShared := f.shared.Subscribe(topic)
 	own, stopOwn := f.alone.Subscribe(topic)
-	both, end, ended := make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
-	go func() {
+	both, ended := make(chan struct{}, 1), make(chan struct{})
+	life, end := context.WithCancel(f.life)
+	f.running.Go(func() {
 		defer close(ended)
 		for {
 			select {
 			case <-shared:
 			case <-own:
-			case <-end:
+			case <-life.Done():
 				return
 			}
 			select {
@@ -289,9 +290,9 @@ func (f *Fallback) Subscribe(topic string) (woken <-chan struct{}, stop func()) 
 			default: // it has one already
 			}
 		}
-	}()
+	})
 	return both, sync.OnceFunc(func() {
-		close(end)
+		end()
 		<-ended
 		stopShared()
 		stopOwn()

@@ -312,3 +312,11 @@ func TestFallbackTellsBothOfATargetThatIsDown(t *testing.T) {
 	require.False(t, taken)
 	require.InDelta(t, time.Hour.Seconds(), wait.Seconds(), 60)
 }
+
+// TestFallbackCloseEndsSubscriptions that nobody stopped; goleak sees to it.
+func TestFallbackCloseEndsSubscriptions(t *testing.T) {
+	t.Parallel()
+	f := replica(t, "unix:///nonexistent/socket", redis.Options{})
+	_, stop := f.Subscribe("t")
+	_ = stop
+}

@@ -306,7 +306,7 @@ func (b *bundle) slot(name string, scope directory.Scope, kind storage.SlotKind,
 	return found[key].Slot
 }
 
-// counts counts a target's slots.
+// counts is how many slots of a target are in which state.
 func (b *bundle) counts(name string) storage.SlotCounts {
 	b.Helper()
 	counts, err := b.store.Counts(b.Context(), name, nil)

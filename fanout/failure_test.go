@@ -150,9 +150,9 @@ func TestWithoutRetryAfterTheRestGrows(t *testing.T) {
 	p.proxy.Always(targettest.Answer(429, ""))
 	b.tree(acme, "a")
 	b.settled()
-	for _, want := range []time.Duration{1, 2, 4, 8} {
+	for _, want := range []int{1, 2, 4, 8} {
 		due := b.slot("t", acme, storage.SlotDepartment, "a").DueAt
-		require.WithinDuration(t, b.clock.now().Add(want*time.Second), due, 10*time.Millisecond)
+		require.WithinDuration(t, b.clock.now().Add(seconds(want)), due, 10*time.Millisecond)
 		b.until(due)
 	}
 	p.proxy.Heal()

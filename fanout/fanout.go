@@ -245,7 +245,7 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.Default()
 	}
 	if o.Jitter == nil {
-		o.Jitter = func(n time.Duration) time.Duration { return rand.N(n) }
+		o.Jitter = rand.N[time.Duration]
 	}
 	if o.BackoffBase <= 0 {
 		o.BackoffBase = time.Second

@@ -19,7 +19,7 @@ func department(code, parent string) *directory.Department {
 }
 
 // faults are what the law's target does to requests.
-func faults(p *targettest.Proxy) map[string]targettest.Fault {
+func faults() map[string]targettest.Fault {
 	return map[string]targettest.Fault{
 		"loses the answer": targettest.LoseAnswer,
 		"resets":           targettest.Reset,
@@ -53,7 +53,7 @@ func TestLawTheTargetConvergesAfterAnyFaults(t *testing.T) {
 		tb := judged{t, rt}
 		p, scim := newPeer(tb, "t")
 		b := newBundle(tb, scim)
-		all := faults(p.proxy)
+		all := faults()
 		names := []string{"loses the answer", "resets", "500", "400", "403", "429", "401", "a page"}
 		b.start()
 		for range rapid.IntRange(1, 12).Draw(rt, "steps") {

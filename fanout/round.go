@@ -81,6 +81,7 @@ func (r *runner) leased(ctx context.Context, lease storage.Lease, capabilities t
 	for _, t := range tasks {
 		work.open[t.SlotKey] = t.Slot
 	}
+	r.noteLost(ctx, lease.Scope, tasks)
 	b := sortOut(tasks)
 	if len(tasks) == claimBatch {
 		work.deferDeletes(&b)
@@ -89,6 +90,21 @@ func (r *runner) leased(ctx context.Context, lease storage.Lease, capabilities t
 		return err
 	}
 	return nil
+}
+
+// noteLost logs the slots of which an earlier attempt's answer never came: what
+// the target is sent of them it may be sent for the second time.
+func (r *runner) noteLost(ctx context.Context, scope directory.Scope, tasks []storage.Task) {
+	lost := 0
+	for _, t := range tasks {
+		if t.Uncertain {
+			lost++
+			r.logger.DebugContext(ctx, "lost answer", "scope", scope.String(), "kind", t.Kind.String(), "key", t.Key)
+		}
+	}
+	if lost > 0 {
+		r.logger.InfoContext(ctx, "attempts whose answers were lost are made again", "scope", scope.String(), "slots", lost)
+	}
 }
 
 // deferDeletes keeps deletions back while there is more to create and change

@@ -117,21 +117,28 @@ func (r *runner) run(ctx context.Context) error {
 		case err != nil:
 			r.rest(ctx, err)
 		case !more:
-			if r.options.resting != nil {
-				r.options.resting(r.Name, pause{len(r.asked), changed, until})
-			}
+			r.pausing(changed, until)
 			r.sleep(ctx, changed, woken, until)
 		}
 	}
 	return nil
 }
 
-// rest waits a little after the store failed.
+// pausing tells who listens that the loop waits.
+func (r *runner) pausing(changed <-chan struct{}, until time.Time) {
+	if r.options.resting != nil {
+		r.options.resting(r.Name, pause{len(r.asked), changed, until})
+	}
+}
+
+// rest waits a little after the store failed, whatever changes.
 func (r *runner) rest(ctx context.Context, err error) {
 	r.logger.Error("fan-out cannot use the store; trying again", "error", err)
+	until := r.options.Now().Add(storeRetry)
+	r.pausing(nil, until)
 	select {
 	case <-ctx.Done():
-	case <-r.options.At(r.options.Now().Add(storeRetry)):
+	case <-r.options.At(until):
 	}
 }
 

@@ -70,8 +70,13 @@ func (r *runner) forgetAsked(due []directory.Scope, now time.Time) {
 func (r *runner) serve(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := r.shared.Serve(ctx, r.Name, scopesAtOnce, r.deliver)
-		if err != nil && ctx.Err() == nil {
-			r.rest(ctx, err)
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		r.logger.Error("this replica takes no work on now; trying again", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-r.options.At(r.options.Now().Add(storeRetry)):
 		}
 	}
 }

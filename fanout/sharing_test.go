@@ -278,17 +278,24 @@ func (p *pacing) Take(_ context.Context, _ string, _ coordination.Rate, n int, p
 	return wait, true, nil
 }
 
-func pacedRunner(p *pacing) (*runner, *clock) {
-	c := &clock{at: epoch, waiters: make(map[chan time.Time]time.Time)}
-	options := Options{Now: c.now, At: c.wakeAt, Logger: slog.New(slog.DiscardHandler), Coordination: p}.withDefaults()
-	return newRunner(nil, Target{Name: "t", Concurrency: 1}, options, newMetrics(nil)), c
+// pacedRunner is a runner that goes by a clock; waiting hears of each wait.
+func pacedRunner(p *pacing) (r *runner, c *clock, waiting <-chan struct{}) {
+	c = &clock{at: epoch, waiters: make(map[chan time.Time]time.Time)}
+	waits := make(chan struct{}, 1)
+	at := func(at time.Time) <-chan time.Time {
+		woken := c.wakeAt(at)
+		waits <- struct{}{}
+		return woken
+	}
+	options := Options{Now: c.now, At: at, Logger: slog.New(slog.DiscardHandler), Coordination: p}.withDefaults()
+	return newRunner(nil, Target{Name: "t", Concurrency: 1}, options, newMetrics(nil)), c, waits
 }
 
 // TestAFastTargetIsAskedForSeldom: turns are taken ahead, more and more.
 func TestAFastTargetIsAskedForSeldom(t *testing.T) {
 	t.Parallel()
 	p := &pacing{Coordinator: local.New(local.Options{})}
-	r, c := pacedRunner(p)
+	r, c, _ := pacedRunner(p)
 	const requests = 1000
 	for range requests {
 		require.True(t, r.admitted(t.Context()))
@@ -305,7 +312,7 @@ func TestAFastTargetIsAskedForSeldom(t *testing.T) {
 func TestAPaceTooSlowEndsTheRound(t *testing.T) {
 	t.Parallel()
 	p := &pacing{Coordinator: local.New(local.Options{})}
-	r, c := pacedRunner(p)
+	r, c, _ := pacedRunner(p)
 	p.wait.Store(int64(time.Minute))
 	require.False(t, r.admitted(t.Context()))
 	open, probe, until := r.gate.open()
@@ -323,11 +330,12 @@ func TestAPaceTooSlowEndsTheRound(t *testing.T) {
 func TestARequestWaitsForItsTurn(t *testing.T) {
 	t.Parallel()
 	p := &pacing{Coordinator: local.New(local.Options{})}
-	r, c := pacedRunner(p)
+	r, c, waiting := pacedRunner(p)
 	p.wait.Store(int64(time.Second))
 	admitted := make(chan bool)
 	go func() { admitted <- r.admitted(context.Background()) }()
-	require.Eventually(t, func() bool { return c.advance(time.Second) }, patience, time.Millisecond)
+	<-waiting
+	c.advance(time.Second)
 	require.True(t, <-admitted)
 
 	ctx, cancel := context.WithCancel(t.Context())

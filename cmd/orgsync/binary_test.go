@@ -7,27 +7,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
-)
 
-// binary is the program as shipped, built once.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "orgsync-cli-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "orgsync")
-	build := exec.Command("go", "build", "-o", path, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w: %s", err, text)
-	}
-	return path, nil
-})
+	"github.com/openkoo/connector/test/program"
+)
 
 // process is the built program, running.
 type process struct {
@@ -40,7 +26,7 @@ type process struct {
 // start runs the program; it dies with the test.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	path, err := binary()
+	path, err := program.Path()
 	require.NoError(t, err)
 	p := &process{Cmd: exec.Command(path, args...), out: newLockedBuffer(), tmp: t.TempDir(), ended: make(chan struct{})}
 	p.Stdout, p.Stderr, p.Dir = p.out, p.out, t.TempDir()
@@ -164,7 +150,7 @@ func TestServeEndsCleanlyWhenTold(t *testing.T) {
 func TestAPushShowsABarOnATerminalOnly(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	path, err := binary()
+	path, err := program.Path()
 	require.NoError(t, err)
 	command := fmt.Sprintf("%s push org %s --tenant t1 --url %s/saasproduce --data-dir %s", path, write(t, "d.csv", departments(40)), s.base, s.dir)
 	plain, err := exec.Command("bash", "-c", command).CombinedOutput()

@@ -22,15 +22,14 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/openkoo/connector/config"
+	"github.com/openkoo/connector/test/program"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := binary(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
-	}
+	program.Remove()
 	if dir, err := sharedKeys(); err == nil {
 		_ = os.RemoveAll(dir)
 	}

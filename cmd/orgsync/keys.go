@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -73,4 +74,28 @@ func showKeys(w io.Writer, c *config.Config, made []string, configured, show boo
 	fmt.Fprintf(w, "\nPublic key (RSA, Base64 of SPKI): paste it as the application's public key.\n%s\n", spki)
 	fmt.Fprintf(w, "\nPrivate key: %s\nEncryption key and admin token: in %s, unless configured. Back all of them up.\n", c.AppPrivateKeyFile, c.DataDir)
 	return nil
+}
+
+// accessKeys are the kit's access keys, the newest first: those in a file, one
+// a line, or, without one, this connector's own.
+func (s *settings) accessKeys(path string) ([]string, error) {
+	if path == "" {
+		c, err := s.load()
+		if err != nil {
+			return nil, err
+		}
+		if keys := c.KitKeys(); len(keys) > 0 {
+			return keys, nil
+		}
+		path = filepath.Join(c.DataDir, config.AccessKeyFile)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("access key: %w; give it with --key-file or %sKIT_ACCESS_KEYS, or make one with `orgsync keys`", err, config.Prefix)
+	}
+	keys := strings.Fields(string(text))
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("access key: %s is empty", path)
+	}
+	return keys, nil
 }

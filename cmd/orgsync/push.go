@@ -4,13 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/openkoo/connector/config"
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/marketplace/client"
 )
@@ -181,24 +179,9 @@ func (f *pushFlags) read(kind pushKind, flag directory.Flag, path string) ([]cal
 
 // key is the access key to sign with: the newest of several.
 func (f *pushFlags) key(s *settings) (string, error) {
-	path := f.keyFile
-	if path == "" {
-		c, err := s.load()
-		if err != nil {
-			return "", err
-		}
-		if keys := c.KitKeys(); len(keys) > 0 {
-			return keys[0], nil
-		}
-		path = filepath.Join(c.DataDir, config.AccessKeyFile)
-	}
-	text, err := os.ReadFile(path)
+	keys, err := s.accessKeys(f.keyFile)
 	if err != nil {
-		return "", fmt.Errorf("access key: %w; give it with --key-file or %sKIT_ACCESS_KEYS, or make one with `orgsync keys`", err, config.Prefix)
+		return "", err
 	}
-	key, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
-	if key = strings.TrimSpace(key); key == "" {
-		return "", fmt.Errorf("access key: %s is empty", path)
-	}
-	return key, nil
+	return keys[0], nil
 }

@@ -2,7 +2,7 @@ package coordinationtest
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"sync"
 	"time"
 
@@ -103,7 +103,7 @@ func lockGaveUp(b *bundle) {
 
 func lockEndedContext(b *bundle) {
 	ctx, cancel := context.WithCancelCause(b.ctx)
-	cancel(fmt.Errorf("shutting down"))
+	cancel(errors.New("shutting down"))
 	_, err := b.a.Acquire(ctx, "scope", 0)
 	require.ErrorContains(b, err, "shutting down")
 	b.acquire(b.b, "scope")

@@ -40,32 +40,6 @@ func TestCloseEndsServe(t *testing.T) {
 	require.NoError(t, c.Close(), "closing twice is harmless")
 }
 
-// TestLocksAreFirstComeFirstServed starts each waiter when the one before it
-// stands in the queue.
-func TestLocksAreFirstComeFirstServed(t *testing.T) {
-	t.Parallel()
-	locks := local.NewLocks(nil)
-	held, err := locks.Acquire(t.Context(), "k", 0)
-	require.NoError(t, err)
-	const waiters = 5
-	order := make(chan int, waiters)
-	for i := range waiters {
-		go func() {
-			lease, err := locks.Acquire(context.Background(), "k", 0)
-			if err == nil {
-				order <- i
-				lease.Release()
-			}
-		}()
-		require.Eventually(t, func() bool { return locks.Waiting("k") == i+1 }, 5*time.Second, time.Millisecond)
-	}
-	held.Release()
-	for i := range waiters {
-		require.Equal(t, i, <-order)
-	}
-	require.Zero(t, locks.Waiting("k"), "nothing is kept of a key nobody wants")
-}
-
 func BenchmarkTake(b *testing.B) {
 	buckets := local.NewBuckets(nil)
 	for b.Loop() {

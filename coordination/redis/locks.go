@@ -11,7 +11,7 @@ import (
 
 // silentWaiter is how long somebody who waits for a lock may not be heard of
 // before others pass: some polls.
-const silentWaiter = 10 * pollMax
+const silentWaiter = 10 * pollTo
 
 // locks keeps the writers of all replicas apart. Within a replica they wait
 // their turn in memory, so that each replica waits for a key only once; the

@@ -122,16 +122,16 @@ func digest(text string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// pollMin and pollMax bound how long to wait for a wake-up before looking.
+// pollFrom and pollTo bound how long to wait for a wake-up before looking.
 const (
-	pollMin = 100 * time.Millisecond
-	pollMax = 200 * time.Millisecond
+	pollFrom = 100 * time.Millisecond
+	pollTo   = 200 * time.Millisecond
 )
 
 // pause waits to be woken, at most until a time drawn from the poll's bounds,
 // or until most when that is positive and sooner.
 func pause(ctx context.Context, woken <-chan struct{}, most time.Duration) error {
-	wait := pollMin + rand.N(pollMax-pollMin)
+	wait := pollFrom + rand.N(pollTo-pollFrom)
 	if most > 0 {
 		wait = min(wait, most)
 	}

@@ -163,12 +163,12 @@ func TestNonceOfADeadReplicaIsFreeAfterItsLease(t *testing.T) {
 func TestNonceStaysTakenForAsLongAsItIsServed(t *testing.T) {
 	t.Parallel()
 	url, name := redisserver.URL(t), prefix(t)
-	const lease = 150 * time.Millisecond
+	const lease = time.Second
 	a := open(t, url, redis.Options{Prefix: name, Lease: lease})
 	b := open(t, url, redis.Options{Prefix: name, Lease: lease})
 	began := make(chan struct{})
 	first := make(chan error, 1)
-	over := time.NewTimer(4 * lease)
+	over := time.NewTimer(5 * lease / 2)
 	defer over.Stop()
 	go func() {
 		_, err := a.Once(context.Background(), "n", "s", time.Minute, func() (coordination.Answer, bool) {
@@ -243,12 +243,12 @@ func TestLockOfADeadReplicaIsFreeAfterItsLease(t *testing.T) {
 func TestLockIsHeldPastItsFirstLease(t *testing.T) {
 	t.Parallel()
 	url, name := redisserver.URL(t), prefix(t)
-	const lease = 150 * time.Millisecond
+	const lease = time.Second
 	a := open(t, url, redis.Options{Prefix: name, Lease: lease})
 	b := open(t, url, redis.Options{Prefix: name, Lease: lease})
 	held, err := a.Acquire(t.Context(), "scope", 0)
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*lease)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*lease/2)
 	defer cancel()
 	_, err = b.Acquire(ctx, "scope", 0)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -285,7 +285,7 @@ func TestTokensAscendThroughAWipe(t *testing.T) {
 func TestAWipedLockIsLostOnlyToAnother(t *testing.T) {
 	t.Parallel()
 	server := redisserver.Start(t)
-	const lease = 150 * time.Millisecond
+	const lease = time.Second
 	a, b := open(t, server.URL, redis.Options{Lease: lease}), open(t, server.URL, redis.Options{Lease: lease})
 	kept, err := a.Acquire(t.Context(), "kept", 0)
 	require.NoError(t, err)
@@ -301,7 +301,7 @@ func TestAWipedLockIsLostOnlyToAnother(t *testing.T) {
 	require.ErrorIs(t, context.Cause(lost.Context()), coordination.ErrLockLost)
 
 	require.Eventually(t, func() bool { return exists(t, server, "orgsync:lock:{kept}") }, 10*time.Second, 5*time.Millisecond)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*lease)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*lease)
 	defer cancel()
 	_, err = b.Acquire(ctx, "kept", 0)
 	require.ErrorIs(t, err, context.DeadlineExceeded)

@@ -98,7 +98,7 @@ func writeUntilKilled(t *testing.T, name, writer string, lines int, said *acknow
 	program, err := os.Executable()
 	require.NoError(t, err)
 	command := exec.CommandContext(t.Context(), program)
-	command.Env = append(os.Environ(), crashURI+"="+server.URI+" "+name+" "+writer)
+	command.Env = append(os.Environ(), crashURI+"="+server().URI+" "+name+" "+writer)
 	out, err := command.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, command.Start())

@@ -91,3 +91,10 @@ func WholeDocuments(plain []byte) bool {
 	}
 	return len(plain) == 0
 }
+
+// Redact takes a URI's password out of an error that holds the URI, as written
+// and as decoded.
+func Redact(uri string, err error) error { return redact(err, passwordOf(uri)) }
+
+// CutParts makes a store cut what it journals into parts of n bytes.
+func (s *Store) CutParts(n int) { s.partSize = n }

@@ -92,12 +92,12 @@ func partID(pushID, role string, n int) string { return fmt.Sprintf("%s#%s#%04d"
 // cut puts bytes in place, or in parts if they are too long for that. Parts that
 // are there already are a duplicate key.
 func (s *Store) cut(ctx context.Context, scope, pushID, role string, packed []byte) (piece, error) {
-	if len(packed) <= partSize {
+	if len(packed) <= s.partSize {
 		return piece{Bytes: packed}, nil
 	}
 	parts := 0
 	for rest := packed; len(rest) > 0; parts++ {
-		part := rest[:min(partSize, len(rest))]
+		part := rest[:min(s.partSize, len(rest))]
 		rest = rest[len(part):]
 		id := partID(pushID, role, parts)
 		if _, err := s.journal.InsertOne(ctx, bson.D{{Key: "_id", Value: id}, {Key: "s", Value: scope}, {Key: "b", Value: part}}); err != nil {
@@ -198,7 +198,7 @@ func (s *Store) dropRefused(ctx context.Context, doc *recordDoc) error {
 	_, err := s.journal.DeleteOne(ctx, bson.D{
 		{Key: "_id", Value: doc.ID}, {Key: "s", Value: doc.Scope}, {Key: "phase", Value: string(storage.PhaseReceived)},
 	})
-	if err == nil && doc.Size > partSize/2 { // a shorter body has no parts
+	if err == nil && doc.Size > s.partSize/2 { // a shorter body has no parts
 		_, err = s.journal.DeleteMany(ctx, partsOf(doc.ID))
 	}
 	return s.failed(err, "drop refused push %s", doc.ID)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,8 +21,17 @@ import (
 	"github.com/openkoo/connector/storage/storagetest"
 )
 
-// server is the one all tests share; each has a database of its own.
-var server *mongotest.Server
+// started is the server all tests share; each has a database of its own. It
+// starts when it is first asked for: fuzzing needs none.
+var started *mongotest.Server
+
+var server = sync.OnceValue(func() *mongotest.Server {
+	var err error
+	if started, err = mongotest.Start(context.Background()); err != nil {
+		panic(err)
+	}
+	return started
+})
 
 func TestMain(m *testing.M) {
 	if uri := os.Getenv(crashURI); uri != "" {
@@ -34,15 +44,12 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	var err error
-	if server, err = mongotest.Start(context.Background()); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
 	code := m.Run()
-	if err := server.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
+	if started != nil {
+		if err := started.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = max(code, 1)
+		}
 	}
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
@@ -58,7 +65,7 @@ func database(tb testing.TB) string {
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		require.NoError(tb, server.Drop(ctx, name))
+		require.NoError(tb, server().Drop(ctx, name))
 	})
 	return name
 }
@@ -70,7 +77,7 @@ func quiet() mongo.Options {
 
 func openStore(tb testing.TB, name string, options mongo.Options) *mongo.Store {
 	tb.Helper()
-	store, err := mongo.Open(context.Background(), server.URI, name, options)
+	store, err := mongo.Open(context.Background(), server().URI, name, options)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, store.Close()) })
 	return store
@@ -83,7 +90,7 @@ func TestConformance(t *testing.T) {
 		return func() (storage.Store, error) {
 			options := quiet()
 			options.Now = now
-			return mongo.Open(context.Background(), server.URI, name, options)
+			return mongo.Open(context.Background(), server().URI, name, options)
 		}
 	})
 }

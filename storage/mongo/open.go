@@ -70,7 +70,7 @@ func connect(ctx context.Context, uri, database string, opts Options) (*Store, e
 		options: opts, client: client,
 		directory: db.Collection("directory"), feed: majority(db, "directory"),
 		journal: db.Collection("journal"), slots: db.Collection("slots"), relays: db.Collection("relays"),
-		changed: make(chan struct{}), sequencer: make(chan struct{}, 1),
+		changed: make(chan struct{}), sequencer: make(chan struct{}, 1), partSize: partSize,
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	if err := s.prepare(ctx, clientOptions, database); err != nil {

@@ -129,16 +129,16 @@ func refuseFor(name string, code int32, message string) func(command) fault {
 func TestANewerSchemaIsRefused(t *testing.T) {
 	t.Parallel()
 	name := database(t)
-	store, err := mongo.Open(t.Context(), server.URI, name, quiet())
+	store, err := mongo.Open(t.Context(), server().URI, name, quiet())
 	require.NoError(t, err)
 	require.NoError(t, store.Close())
 	require.NoError(t, store.Close(), "closing twice is harmless")
-	client, err := driver.Connect(options.Client().ApplyURI(server.URI))
+	client, err := driver.Connect(options.Client().ApplyURI(server().URI))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, client.Disconnect(context.Background())) }()
 	_, err = client.Database(name).Collection("relays").UpdateOne(t.Context(), bson.D{{Key: "_id", Value: "schema"}}, bson.D{{Key: "$set", Value: bson.D{{Key: "version", Value: 999}}}})
 	require.NoError(t, err)
-	_, err = mongo.Open(t.Context(), server.URI, name, quiet())
+	_, err = mongo.Open(t.Context(), server().URI, name, quiet())
 	require.ErrorContains(t, err, "newer orgsync")
 }
 
@@ -150,7 +150,7 @@ func TestManyStartAtOnce(t *testing.T) {
 	var starts sync.WaitGroup
 	for range 4 {
 		starts.Go(func() {
-			store, err := mongo.Open(t.Context(), server.URI, name, quiet())
+			store, err := mongo.Open(t.Context(), server().URI, name, quiet())
 			if err != nil {
 				t.Errorf("open: %v", err)
 				return
@@ -183,40 +183,56 @@ func TestTheQueueOfWritersIsOptional(t *testing.T) {
 	}
 }
 
-// A body too long for one document is kept in parts, and goes with its push.
-func TestALongBodyIsKeptInParts(t *testing.T) {
+// What is too long for one document is kept in parts, and goes with its push.
+func TestWhatIsLongIsKeptInParts(t *testing.T) {
 	t.Parallel()
-	name := database(t)
-	opts := quiet()
-	clock := newClock()
-	opts.Now = clock.now
-	store := openStore(t, name, opts)
-	body := make([]byte, 9<<20)
+	b := newBundle(t)
+	r := b.replica("one", long)
+	r.CutParts(64)
+	body := make([]byte, 1000)
 	_, err := rand.Read(body) // does not compress
-	require.NoError(t, err)
+	require.NoError(b, err)
 	record := recordFor(acme, directory.AllOrgSync, 1)
 	record.Size = len(body)
-	require.NoError(t, store.Accept(t.Context(), record, body))
-	require.ErrorIs(t, store.Accept(t.Context(), record, []byte("x")), storage.ErrAlreadyExists)
-	var bodies int
-	for push, err := range store.Unfinished(t.Context()) {
-		require.NoError(t, err)
-		require.True(t, string(body) == string(push.Raw), "the body is another")
-		bodies++
+	require.NoError(b, r.Accept(b.Context(), record, body))
+	require.ErrorIs(b, r.Accept(b.Context(), record, make([]byte, 1000)), storage.ErrAlreadyExists)
+	var bodies [][]byte
+	for push, err := range r.Unfinished(b.Context()) {
+		require.NoError(b, err)
+		bodies = append(bodies, push.Raw)
 	}
-	require.Equal(t, 1, bodies)
-	_, err = store.ApplyAccepted(t.Context(), record.ID, planned(newDepartments("a")))
-	require.NoError(t, err)
-	clock.advance(time.Hour)
-	swept, err := store.Sweep(t.Context(), storage.SweepTimes{Journal: clock.now()})
-	require.NoError(t, err)
-	require.Equal(t, 1, swept.Journal)
-	client, err := driver.Connect(options.Client().ApplyURI(server.URI))
-	require.NoError(t, err)
-	defer func() { require.NoError(t, client.Disconnect(context.Background())) }()
-	left, err := client.Database(name).Collection("journal").CountDocuments(t.Context(), bson.D{})
-	require.NoError(t, err)
-	require.Zero(t, left)
+	require.Equal(b, [][]byte{body}, bodies)
+	plan := newDepartments("a", "b", "c")
+	for _, d := range plan.Departments {
+		plan.Decisions = append(plan.Decisions, directory.Decision{Kind: directory.KindDepartment, Key: d.Code, Action: directory.ActionCreate, Reason: rand.Text()})
+	}
+	// Cut off after its commit, so that another replica reads the changes again.
+	r.proxy.once(1, fault{loseRequest: true}, func(c command) bool { return c.on("directory") && (c.name == "insert" || c.name == "update") })
+	_, err = r.ApplyAccepted(b.Context(), record.ID, planned(plan))
+	require.ErrorContains(b, err, "will be finished")
+	r.proxy.set(nil)
+	b.clock.advance(turnTime)
+	other := b.replica("other", long)
+	_, err = other.Sweep(b.Context(), storage.SweepTimes{})
+	require.NoError(b, err)
+	require.Len(b, tree(b, other.Store, acme), 3)
+	_, decisions, err := other.Push(b.Context(), record.ID)
+	require.NoError(b, err)
+	require.Equal(b, plan.Decisions, decisions)
+	require.Greater(b, journalSize(b), 1+len(body)/64)
+
+	refused := recordFor(acme, directory.AllOrgSync, 2)
+	refused.Size = len(body)
+	require.NoError(b, r.Accept(b.Context(), refused, body))
+	_, err = r.ApplyAccepted(b.Context(), refused.ID, func(context.Context, storage.View) (*directory.Plan, error) { return nil, errLooked })
+	require.ErrorIs(b, err, errLooked)
+	_, err = r.ApplyAtOnce(b.Context(), recordFor(acme, directory.SingleOrgSync, 3), body, func(context.Context, storage.View) (*directory.Plan, error) { return nil, errLooked })
+	require.ErrorIs(b, err, errLooked)
+	b.clock.advance(time.Hour)
+	swept, err := r.Sweep(b.Context(), storage.SweepTimes{Journal: b.clock.now()})
+	require.NoError(b, err)
+	require.Equal(b, 1, swept.Journal)
+	require.Zero(b, journalSize(b), "a part is left")
 }
 
 // What the store commits by itself shows in no list, and is swept.
@@ -242,7 +258,7 @@ func TestInnerCommitsAreNobodysPushes(t *testing.T) {
 
 func journalSize(b *bundle) int {
 	b.Helper()
-	client, err := driver.Connect(options.Client().ApplyURI(server.URI))
+	client, err := driver.Connect(options.Client().ApplyURI(server().URI))
 	require.NoError(b, err)
 	defer func() { require.NoError(b, client.Disconnect(context.Background())) }()
 	n, err := client.Database(b.database).Collection("journal").CountDocuments(b.Context(), bson.D{})

@@ -58,7 +58,7 @@ func newProxy(tb testing.TB) *proxy {
 	require.NoError(tb, err)
 	p := &proxy{
 		uri: "mongodb://" + listener.Addr().String() + "/", listener: listener, closed: make(chan struct{}), conns: make(map[net.Conn]bool),
-		upstream: strings.TrimSuffix(strings.TrimPrefix(server.URI, "mongodb://"), "/"),
+		upstream: strings.TrimSuffix(strings.TrimPrefix(server().URI, "mongodb://"), "/"),
 	}
 	p.serving.Go(p.serve)
 	tb.Cleanup(func() {

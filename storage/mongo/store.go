@@ -28,6 +28,7 @@ type Store struct {
 	slots     *driver.Collection
 	relays    *driver.Collection // cursors, leases, the feed's document
 
+	partSize  int // see the constant
 	turns     localTurns
 	accepted  acceptedPushes
 	sequencer chan struct{} // one at a time in this process; others need no lock
@@ -82,7 +83,7 @@ func (s *Store) failed(err error, format string, args ...any) error {
 		return nil
 	case errors.Is(err, driver.ErrClientDisconnected), s.closed.Load():
 		return fmt.Errorf("%s: %w", what, storage.ErrClosed)
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.Is(err, errScopeTaken):
 		return fmt.Errorf("%s: %w", what, err)
 	case driver.IsTimeout(err) || errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: MongoDB did not answer within %s: %w", what, s.options.Timeout, err)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/openkoo/connector/directory"
@@ -56,7 +57,7 @@ func (t *localTurns) take(ctx context.Context, scope string) (release func(), er
 		}, nil
 	case <-ctx.Done():
 		leave()
-		return nil, ctx.Err()
+		return nil, fmt.Errorf("%w: %w", errScopeTaken, ctx.Err())
 	}
 }
 
@@ -74,6 +75,10 @@ type turn struct {
 // number is the turn's number.
 func (t *turn) number() int64 { return t.doc.Turn }
 
+// errScopeTaken means that a push waited for its turn in vain. What to look at
+// is the earlier push, not whether the server answers.
+var errScopeTaken = errors.New("an earlier push is not done yet, or its replica died a moment ago")
+
 // open waits until the scope is free and opens it for a push.
 func (s *Store) open(ctx context.Context, scope directory.Scope, push string) (*turn, error) {
 	name := scope.String()
@@ -86,7 +91,7 @@ func (s *Store) open(ctx context.Context, scope directory.Scope, push string) (*
 		switch {
 		case ctx.Err() != nil:
 			local()
-			return nil, s.failed(ctx.Err(), "wait for earlier pushes of %s", name)
+			return nil, s.failed(fmt.Errorf("%w: %w", errScopeTaken, ctx.Err()), "wait for earlier pushes of %s", name)
 		case err != nil:
 			s.options.Logger.Warn("no queue for writers; asking the store instead", "scope", name, "error", err)
 		default:
@@ -116,6 +121,9 @@ func (s *Store) openScope(ctx context.Context, scope directory.Scope, push strin
 	var held scopeDoc
 	defer func() {
 		if err != nil && held.Open != "" {
+			if ctx.Err() != nil || driver.IsTimeout(err) { // all of it went by waiting
+				err = fmt.Errorf("%w: %w", errScopeTaken, err)
+			}
 			err = fmt.Errorf("push %s of %s has the scope: %w", held.Open, held.Owner, err)
 		}
 	}()

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
@@ -174,9 +175,7 @@ func (c *Client) Send(ctx context.Context, r Request) (*Answer, error) {
 	if err != nil {
 		return nil, &target.Error{Class: target.Permanent, Op: r.Op, Err: bare(err)}
 	}
-	for name, values := range r.Header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, r.Header)
 	hide := redactor(r)
 	response, err := c.retrying.Do(request)
 	if err != nil {

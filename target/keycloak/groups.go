@@ -167,25 +167,9 @@ func noParent(op string, d target.Department) error {
 func (c *Connector) updateGroup(ctx context.Context, at group, d target.Department) error {
 	before := at
 	if at.ParentID != d.ParentRemoteID {
-		if at.Name != d.Name {
-			if err := c.park(ctx, &at, d); err != nil {
-				return err
-			}
-		}
-		err := c.moveGroup(ctx, at, d)
-		if isConflict(err) {
-			if _, _, err := c.blocker(ctx, "move group", d, err); err != nil {
-				return err
-			}
-			if err := c.park(ctx, &at, d); err != nil {
-				return err
-			}
-			err = c.moveGroup(ctx, at, d)
-		}
-		if err != nil {
+		if err := c.bring(ctx, &at, d); err != nil {
 			return err
 		}
-		at.ParentID = d.ParentRemoteID
 	}
 	if at.Name != d.Name || !at.Attributes.carries(externalID, name(d.ExternalID)) || len(at.Attributes[wanted]) > 0 {
 		if err := c.rename(ctx, &at, d); err != nil {
@@ -196,6 +180,29 @@ func (c *Connector) updateGroup(ctx context.Context, at group, d target.Departme
 		c.promote(ctx, before)
 	}
 	return nil
+}
+
+// bring moves the group to its parent.
+func (c *Connector) bring(ctx context.Context, at *group, d target.Department) error {
+	if at.Name != d.Name {
+		if err := c.park(ctx, at, d); err != nil {
+			return err
+		}
+	}
+	err := c.moveGroup(ctx, *at, d)
+	if isConflict(err) {
+		if _, _, err := c.blocker(ctx, "move group", d, err); err != nil {
+			return err
+		}
+		if err := c.park(ctx, at, d); err != nil {
+			return err
+		}
+		err = c.moveGroup(ctx, *at, d)
+	}
+	if err == nil {
+		at.ParentID = d.ParentRemoteID
+	}
+	return err
 }
 
 // park gives the group a name that no sibling has, here or there.

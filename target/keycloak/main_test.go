@@ -1,6 +1,7 @@
 package keycloak_test
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"testing"
 
@@ -77,7 +78,7 @@ func (b *bed) putUser(u target.User) string {
 func (b *bed) writes() []string {
 	var all []string
 	for _, r := range b.proxy.Requests() {
-		if r.Method != "GET" && r.Path != "/realms/acme%20realm/protocol/openid-connect/token" {
+		if r.Method != http.MethodGet && r.Path != "/realms/acme%20realm/protocol/openid-connect/token" {
 			all = append(all, r.Method)
 		}
 	}

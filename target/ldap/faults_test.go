@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -122,11 +123,7 @@ func (p *proxy) serve(conn net.Conn, upstream string) {
 func (p *proxy) requests() map[uint8]int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	counts := make(map[uint8]int, len(p.counts))
-	for kind, n := range p.counts {
-		counts[kind] = n
-	}
-	return counts
+	return maps.Clone(p.counts)
 }
 
 func (p *proxy) loseAnswerTo(kind uint8) {

@@ -3,8 +3,7 @@ package targettest
 import (
 	"context"
 	"crypto/tls"
-	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -130,7 +129,7 @@ var failureLaws = map[string]func(*law){
 		d := l.putDepartment(l.department("a"))
 		l.wire().Next(Answer(200, "<html>back soon</html>", "Content-Type", "text/html; charset=utf-8"))
 		_, err := l.connector.PutDepartment(l.ctx, d)
-		require.True(l, l.fails(err, target.Transient).UnknownOutcome)
+		require.True(l, l.failure(err, target.Transient).UnknownOutcome)
 	},
 
 	"an endless answer is not read to its end": func(l *law) {
@@ -172,17 +171,17 @@ var failureLaws = map[string]func(*law){
 		_, err := connector.Describe(l.ctx)
 		l.fails(err, target.Down)
 		_, err = connector.PutUser(l.ctx, l.user("ann"))
-		require.False(l, l.fails(err, target.Down).UnknownOutcome)
+		require.False(l, l.failure(err, target.Down).UnknownOutcome)
 	},
 
 	"a server whose certificate does not verify is down": func(l *law) {
 		server := httptest.NewUnstartedServer(http.NotFoundHandler())
-		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 		server.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 		server.StartTLS()
 		l.Cleanup(server.Close)
 		_, err := l.connect(server.URL, l.Secret).PutUser(l.ctx, l.user("ann"))
-		e := l.fails(err, target.Down)
+		e := l.failure(err, target.Down)
 		require.False(l, e.UnknownOutcome)
 		require.Contains(l, e.Detail, "certificate")
 	},
@@ -192,13 +191,13 @@ var failureLaws = map[string]func(*law){
 		require.NoError(l, err)
 		u.Scheme = "https"
 		_, err = l.connect(u.String(), l.Secret).PutUser(l.ctx, l.user("ann"))
-		require.False(l, l.fails(err, target.Down).UnknownOutcome)
+		require.False(l, l.failure(err, target.Down).UnknownOutcome)
 	},
 
 	"the wrong secret is down, told by the probe already": func(l *law) {
 		connector := l.connect(l.wire().URL, "the-wrong-secret")
 		_, err := connector.Describe(l.ctx)
-		e := l.fails(err, target.Down)
+		e := l.failure(err, target.Down)
 		require.NotContains(l, err.Error(), "the-wrong-secret")
 		require.Contains(l, e.Detail, "auth")
 	},
@@ -211,10 +210,10 @@ var failureLaws = map[string]func(*law){
 		}
 		l.wire().Always(Answer(404, ""))
 		_, err := l.connector.Describe(l.ctx)
-		require.Contains(l, l.fails(err, target.Down).Detail, "url")
+		require.Contains(l, l.failure(err, target.Down).Detail, "url")
 		l.wire().Always(Answer(429, "", "Retry-After", "5"))
 		_, err = l.connector.Describe(l.ctx)
-		require.Equal(l, 5*time.Second, l.fails(err, target.RateLimited).RetryAfter)
+		require.Equal(l, 5*time.Second, l.failure(err, target.RateLimited).RetryAfter)
 	},
 }
 
@@ -230,7 +229,7 @@ func classLaws() map[string]func(*law) {
 			}
 			l.wire().Always(want.fault(l))
 			for operation, err := range attempt(l.ctx, operations) {
-				e := l.fails(err, want.class)
+				e := l.failure(err, want.class)
 				require.Equal(l, want.unknown, e.UnknownOutcome, operation)
 				require.GreaterOrEqual(l, e.RetryAfter, want.atLeast, operation)
 				require.LessOrEqual(l, e.RetryAfter, want.atMost, operation)

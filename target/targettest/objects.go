@@ -90,7 +90,7 @@ var searchLaws = map[string]func(*law){
 		d := l.department("a")
 		l.wire().Next(LoseAnswer)
 		_, err := l.connector.PutDepartment(l.ctx, d)
-		require.True(l, l.fails(err, target.Transient).UnknownOutcome)
+		require.True(l, l.failure(err, target.Transient).UnknownOutcome)
 		d.Uncertain, d.Name = true, l.prefix+" renamed meanwhile"
 		d = l.putDepartment(d)
 		require.Equal(l, d.RemoteID, l.onlyDepartment().RemoteID)
@@ -101,7 +101,7 @@ var searchLaws = map[string]func(*law){
 		u := l.user("ann")
 		l.wire().Next(LoseAnswer)
 		_, err := l.connector.PutUser(l.ctx, u)
-		require.True(l, l.fails(err, target.Transient).UnknownOutcome)
+		require.True(l, l.failure(err, target.Transient).UnknownOutcome)
 		u.Uncertain, u.Title = true, "经理"
 		u = l.putUser(u)
 		require.Equal(l, l.Carried(u), l.Carried(l.onlyUser()))
@@ -111,7 +111,7 @@ var searchLaws = map[string]func(*law){
 		d := l.department("a")
 		l.wire().Next(Reset)
 		_, err := l.connector.PutDepartment(l.ctx, d)
-		require.True(l, l.fails(err, target.Transient).UnknownOutcome)
+		require.True(l, l.failure(err, target.Transient).UnknownOutcome)
 		d.Uncertain = true
 		l.putDepartment(d)
 		require.Len(l, l.departments(), 1)
@@ -137,7 +137,7 @@ var searchLaws = map[string]func(*law){
 			return LoseAnswer
 		})
 		_, err := l.connector.PutDepartment(l.ctx, d)
-		require.True(l, l.fails(err, target.Transient).UnknownOutcome)
+		require.True(l, l.failure(err, target.Transient).UnknownOutcome)
 		d.Uncertain = true // its old id is all that is known
 		require.Equal(l, l.putDepartment(d).RemoteID, l.onlyDepartment().RemoteID)
 	},

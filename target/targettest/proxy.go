@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -56,7 +56,7 @@ func NewProxy(t testing.TB, server string) *Proxy {
 	p.forward = &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(origin) },
 		Transport: transport,
-		ErrorLog:  log.New(io.Discard, "", 0), // a client that hangs up is part of the game
+		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // a client that hangs up is part of the game
 	}
 	listening := httptest.NewServer(p.handler(upstream.Path))
 	p.URL = listening.URL + upstream.Path

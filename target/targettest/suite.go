@@ -225,8 +225,14 @@ func (l *law) onlyUser() target.User {
 	return own[0]
 }
 
-// fails asserts that an error is a *target.Error of a class and returns it.
-func (l *law) fails(err error, class target.Class) *target.Error {
+// fails asserts that an error is a *target.Error of a class.
+func (l *law) fails(err error, class target.Class) {
+	l.Helper()
+	_ = l.failure(err, class)
+}
+
+// failure is fails, for what else the error is to say.
+func (l *law) failure(err error, class target.Class) *target.Error {
 	l.Helper()
 	var e *target.Error
 	require.ErrorAs(l, err, &e)

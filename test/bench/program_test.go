@@ -10,11 +10,12 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/openkoo/connector/test/program"
 )
 
 // floorDir makes the test binary the floor's server.
@@ -26,28 +27,9 @@ func TestMain(m *testing.M) {
 		return
 	}
 	code := m.Run()
-	_ = os.RemoveAll(binaryDir)
+	program.Remove()
 	os.Exit(code)
 }
-
-// binaryDir is where the program was built to, empty if it was not needed.
-var binaryDir string
-
-// binary is the program as it ships.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "orgsync-bench-")
-	if err != nil {
-		return "", err
-	}
-	binaryDir = dir
-	path := filepath.Join(dir, "orgsync")
-	build := exec.Command("go", "build", "-trimpath", "-o", path, "../../cmd/orgsync")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w: %s", err, text)
-	}
-	return path, nil
-})
 
 // server is a running program, ours or the floor.
 type server struct {
@@ -58,7 +40,7 @@ type server struct {
 // startProgram runs `orgsync serve` on an empty directory, without targets.
 func startProgram(tb testing.TB) *server {
 	tb.Helper()
-	path, err := binary()
+	path, err := program.Path()
 	require.NoError(tb, err)
 	dir := tb.TempDir()
 	command := exec.Command(path, "serve", "--data-dir", dir, "--listen", "127.0.0.1:0")

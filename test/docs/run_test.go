@@ -19,38 +19,23 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/openkoo/connector/target/scim/scimserver"
+	"github.com/openkoo/connector/test/program"
 )
 
 // notRun are commands of the documentation that the test does not run, with
 // the reason.
 var notRun = map[string]string{
 	"make test": "is what runs this test",
+	"ORGSYNC_TEST_MONGO_URI='mongodb://…' go test ./storage/mongo/":                                               "wants the reader's own server; make test runs the suite against one of its own",
+	"ORGSYNC_BENCH_MONGO_URI='mongodb://…' go test -run '^$' -bench FullPushMongo -benchtime 1x ./storage/mongo/": "wants the reader's own server",
 }
 
 // root is the repository.
 const root = "../.."
 
-// binary is the program, built once.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "orgsync-docs-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "orgsync")
-	build := exec.Command("go", "build", "-o", path, "./cmd/orgsync")
-	build.Dir = root
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w: %s", err, text)
-	}
-	return path, nil
-})
-
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := binary(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
-	}
+	program.Remove()
 	os.Exit(code)
 }
 
@@ -111,7 +96,7 @@ type session struct {
 
 func newSession(t *testing.T) *session {
 	t.Helper()
-	path, err := binary()
+	path, err := program.Path()
 	require.NoError(t, err)
 	server, err := scimserver.New(scimserver.Options{Token: "scim-token"})
 	require.NoError(t, err)

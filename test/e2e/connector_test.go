@@ -11,34 +11,21 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/openkoo/connector/test/peers/child"
+	"github.com/openkoo/connector/test/program"
 )
-
-// binary is the program, built once with the race detector off, as shipped.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "orgsync-e2e-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "orgsync")
-	build := exec.Command("go", "build", "-o", path, "../../cmd/orgsync")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build: %w: %s", err, text)
-	}
-	return path, nil
-})
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := binary(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path))
+	program.Remove()
+	if err := stopMongo(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
 	}
 	os.Exit(code)
 }
@@ -47,6 +34,7 @@ func TestMain(m *testing.M) {
 type connector struct {
 	t      *testing.T
 	dir    string
+	name   string
 	config string
 	base   string
 	child  *child.Process
@@ -54,23 +42,43 @@ type connector struct {
 
 var address = regexp.MustCompile(`API +(http://\S+)/api/v1`)
 
-// start runs the program on a free port. targets is the YAML of the targets.
-func start(t *testing.T, targets string) *connector {
+// start runs the program on a free port. settings is YAML, of the targets at
+// least.
+func start(t *testing.T, settings string) *connector {
 	t.Helper()
-	c := &connector{t: t, dir: t.TempDir()}
-	c.config = filepath.Join(c.dir, "orgsync.yaml")
-	text := "listen: 127.0.0.1:0\ndataDir: " + filepath.Join(c.dir, "data") + "\n" + targets
-	require.NoError(t, os.WriteFile(c.config, []byte(text), 0o600))
+	c := configure(t, t.TempDir(), "orgsync", settings)
 	c.run()
+	return c
+}
+
+// configure makes a configuration; those of one directory share their secrets.
+func configure(t *testing.T, dir, name, settings string) *connector {
+	t.Helper()
+	c := &connector{t: t, dir: dir, name: name, config: filepath.Join(dir, name+".yaml")}
+	text := "listen: 127.0.0.1:0\ndataDir: " + filepath.Join(dir, "data") + "\n" + settings
+	require.NoError(t, os.WriteFile(c.config, []byte(text), 0o600))
 	return c
 }
 
 // run starts the program, again after it was stopped.
 func (c *connector) run() {
 	c.t.Helper()
-	path, err := binary()
+	c.launch()
+	c.ready()
+}
+
+// launch starts the program and does not wait for it.
+func (c *connector) launch() {
+	c.t.Helper()
+	path, err := program.Path()
 	require.NoError(c.t, err)
 	c.child = child.Start(c.t, exec.Command(path, "serve", "--config", c.config))
+}
+
+// ready waits until the program says where it listens.
+func (c *connector) ready() {
+	c.t.Helper()
+	var err error
 	c.base, err = c.child.Await(address)
 	require.NoError(c.t, err)
 }
@@ -91,12 +99,18 @@ func (c *connector) secret(name string) string {
 // get reads from the API.
 func (c *connector) get(path string, into any) {
 	c.t.Helper()
-	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, c.base+"/api/v1"+path, nil)
-	require.NoError(c.t, err)
-	request.Header.Set("Authorization", "Bearer "+c.secret("admin-token"))
-	response, err := http.DefaultClient.Do(request)
+	response, err := http.DefaultClient.Do(c.request("/api/v1" + path))
 	require.NoError(c.t, err)
 	defer func() { _ = response.Body.Close() }()
 	require.Equal(c.t, http.StatusOK, response.StatusCode, path)
 	require.NoError(c.t, json.NewDecoder(response.Body).Decode(into))
+}
+
+// request asks for a path with the admin's token.
+func (c *connector) request(path string) *http.Request {
+	c.t.Helper()
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, c.base+path, nil)
+	require.NoError(c.t, err)
+	request.Header.Set("Authorization", "Bearer "+c.secret("admin-token"))
+	return request
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/openkoo/connector/test/peers/child"
+	"github.com/openkoo/connector/test/program"
 )
 
 // The last line of the demo's table: its one target is up, nothing is pending,
@@ -17,7 +18,7 @@ var delivered = regexp.MustCompile(`demo-scim \(up\) +│ +0 │ +0 │ +0 │ +
 
 func TestTheDemoDeliversAllAndEnds(t *testing.T) {
 	t.Parallel()
-	path, err := binary()
+	path, err := program.Path()
 	require.NoError(t, err)
 	demo := child.Start(t, exec.Command(path, "demo", "--once"))
 	_, err = demo.Await(delivered)

@@ -153,10 +153,22 @@ func (p *pusher) synced() syncStatus {
 // check compares the store, the status and the SCIM servers with the truth.
 func (p *pusher) check(e *enterprise, servers ...peer) {
 	p.t.Helper()
+	require.Len(p.t, p.checkStore(e).Targets, len(servers))
+	departments, users := p.expected(e)
+	for _, server := range servers {
+		groups, accounts := server.picture(p.t.Context(), p.t)
+		p.same(departments, groups, "groups at "+server.name)
+		p.same(users, accounts, "accounts at "+server.name)
+	}
+}
+
+// checkStore waits until all is delivered, and compares the store and the
+// status with the truth.
+func (p *pusher) checkStore(e *enterprise) syncStatus {
+	p.t.Helper()
 	status := p.synced()
 	require.Equal(p.t, len(e.departments), status.Departments)
 	require.Equal(p.t, len(e.users), status.Users)
-	require.Len(p.t, status.Targets, len(servers))
 	for _, t := range status.Targets {
 		require.Zero(p.t, t.Pending+t.Retrying+t.Waiting+t.Dead, "%+v", t)
 	}
@@ -171,12 +183,7 @@ func (p *pusher) check(e *enterprise, servers ...peer) {
 		want[code] = object{Name: d.Name, In: e.attached(code)}
 	}
 	p.same(want, have, "departments in the store")
-	departments, users := p.expected(e)
-	for _, server := range servers {
-		groups, accounts := server.picture(p.t.Context(), p.t)
-		p.same(departments, groups, "groups at "+server.name)
-		p.same(users, accounts, "accounts at "+server.name)
-	}
+	return status
 }
 
 // same compares two pictures and shows the first few differences.
@@ -210,7 +217,7 @@ func (p *pusher) expected(e *enterprise) (departments, users map[string]object) 
 	}
 	for name, u := range e.users {
 		users[p.scope.ExternalID(name)] = object{
-			Name: name + "@acme " + e.departments[u.OrgCode].Name, Active: !e.revoked[name], In: id(u.OrgCode),
+			Name: name + "@acme " + u.Name + " " + e.departments[u.OrgCode].Name, Active: !e.revoked[name], In: id(u.OrgCode),
 		}
 	}
 	return departments, users

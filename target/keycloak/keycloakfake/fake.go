@@ -12,6 +12,7 @@ package keycloakfake
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -219,10 +220,5 @@ func asked(r *http.Request) (name, value string, ok bool) {
 }
 
 func has(attributes map[string][]string, name, value string) bool {
-	for _, v := range attributes[name] {
-		if v == value {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(attributes[name], value)
 }

@@ -6,6 +6,7 @@ package scimserver
 
 import (
 	"crypto/subtle"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -78,11 +79,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) Requests() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	counts := make(map[string]int, len(s.requests))
-	for name, n := range s.requests {
-		counts[name] = n
-	}
-	return counts
+	return maps.Clone(s.requests)
 }
 
 // Group is a group as the server has it; members and parents by externalId.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/openkoo/connector/target"
 	"github.com/openkoo/connector/target/targettest"
@@ -83,14 +84,11 @@ func (s Server) Users(ctx context.Context) ([]target.User, error) {
 
 // join shows a list that should have one element or none.
 func join(values []value) string {
-	text := ""
+	texts := make([]string, len(values))
 	for i, v := range values {
-		if i > 0 {
-			text += " and "
-		}
-		text += v.Value
+		texts[i] = v.Value
 	}
-	return text
+	return strings.Join(texts, " and ")
 }
 
 // Departments implements targettest.Server.

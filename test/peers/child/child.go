@@ -42,7 +42,7 @@ func Start(t testing.TB, command *exec.Cmd) *Process {
 		t.Fatalf("start %s: %v", command.Path, err)
 	}
 	go func() {
-		_ = command.Wait() // how it ended is read off what it printed
+		_ = command.Wait() // Code and what it printed tell how it ended
 		close(ended)
 	}()
 	t.Cleanup(func() {
@@ -66,6 +66,13 @@ func (p *Process) String() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.text.String()
+}
+
+// Code waits until the program has ended, and is its exit code: below zero if a
+// signal ended it.
+func (p *Process) Code() int {
+	<-p.Ended
+	return p.command.ProcessState.ExitCode()
 }
 
 // Await waits until the program prints what matches, and returns the pattern's

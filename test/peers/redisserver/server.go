@@ -29,50 +29,50 @@ type Server struct {
 	// wants it.
 	Socket, URL string
 
-	t       testing.TB
+	tb      testing.TB
 	dir     string
 	process *child.Process
 }
 
 // URL is a server to share: the one that the environment names, or a new one.
-func URL(t testing.TB) string {
-	t.Helper()
+func URL(tb testing.TB) string {
+	tb.Helper()
 	if url := os.Getenv(URLVariable); url != "" {
 		return url
 	}
-	return Start(t).URL
+	return Start(tb).URL
 }
 
 // Start starts a server that the test may do anything to. It ends with the test.
-func Start(t testing.TB) *Server {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "redis") // a socket's path must be short
+func Start(tb testing.TB) *Server {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "redis") //nolint:usetesting // a socket's path must be short, which TempDir's is not
 	if err != nil {
-		t.Fatalf("redis-server: %v", err)
+		tb.Fatalf("redis-server: %v", err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "s")
-	s := &Server{t: t, dir: dir, Socket: socket, URL: "unix://" + socket}
+	s := &Server{tb: tb, dir: dir, Socket: socket, URL: "unix://" + socket}
 	s.Restart()
 	return s
 }
 
 // Restart starts a server that was killed, empty, and waits until it answers.
 func (s *Server) Restart() {
-	s.t.Helper()
+	s.tb.Helper()
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
-		s.t.Fatalf("%v; install it with `apt-get install redis-server`, as `make test` does", err)
+		s.tb.Fatalf("%v; install it with `apt-get install redis-server`, as `make test` does", err)
 	}
-	s.process = child.Start(s.t, exec.Command(path, "--port", "0", "--unixsocket", s.Socket, "--dir", s.dir, "--save", "", "--appendonly", "no"))
+	s.process = child.Start(s.tb, exec.CommandContext(context.Background(), path, "--port", "0", "--unixsocket", s.Socket, "--dir", s.dir, "--save", "", "--appendonly", "no"))
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	for !s.answers() {
 		select {
 		case <-s.process.Ended:
-			s.t.Fatalf("redis-server ended: %s", s.process)
+			s.tb.Fatalf("redis-server ended: %s", s.process)
 		case <-ctx.Done():
-			s.t.Fatalf("redis-server does not answer after %s: %s", startTimeout, s.process)
+			s.tb.Fatalf("redis-server does not answer after %s: %s", startTimeout, s.process)
 		case <-time.After(5 * time.Millisecond): // another process, which tells nobody
 		}
 	}
@@ -80,7 +80,8 @@ func (s *Server) Restart() {
 
 // answers reports whether the server takes commands.
 func (s *Server) answers() bool {
-	connection, err := net.DialTimeout("unix", s.Socket, time.Second)
+	dialer := net.Dialer{Timeout: time.Second}
+	connection, err := dialer.DialContext(context.Background(), "unix", s.Socket)
 	if err != nil {
 		return false
 	}
@@ -96,8 +97,8 @@ func (s *Server) answers() bool {
 
 // Kill ends the server at once, with all it held.
 func (s *Server) Kill() {
-	s.t.Helper()
+	s.tb.Helper()
 	if err := s.process.Stop(syscall.SIGKILL); err != nil {
-		s.t.Fatal(err)
+		s.tb.Fatal(err)
 	}
 }

@@ -3,6 +3,7 @@
 package scimmy
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -30,7 +31,7 @@ func Start(t testing.TB) scimtest.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command("node", "server.mjs")
+	command := exec.CommandContext(t.Context(), "node", "server.mjs")
 	command.Dir = dir
 	command.Env = append(os.Environ(), "SCIM_TOKEN="+Token)
 	if _, err := command.StdinPipe(); err != nil { // it ends when this end closes
@@ -53,13 +54,13 @@ var installed = sync.OnceValues(func() (dir string, err error) {
 		return dir, fmt.Errorf("scimmy: %w", err)
 	}
 	defer func() { _ = lock.Close() }()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil { //nolint:gosec // a descriptor fits
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return dir, fmt.Errorf("scimmy: lock: %w", err)
 	}
 	if fresh(dir) {
 		return dir, nil
 	}
-	command := exec.Command("npm", "ci", "--omit=dev", "--no-audit", "--no-fund")
+	command := exec.CommandContext(context.Background(), "npm", "ci", "--omit=dev", "--no-audit", "--no-fund")
 	command.Dir = dir
 	if text, err := command.CombinedOutput(); err != nil {
 		return dir, fmt.Errorf("scimmy: npm ci in %s, which needs Node 20 and npm: %w: %s", dir, err, text)

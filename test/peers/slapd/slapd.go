@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -83,7 +84,7 @@ func Start(dir string) (*Server, error) {
 }
 
 func configuration(dir string) string {
-	return strings.NewReplacer("DIR", dir, "SUFFIX", Suffix, "ADMIN", Admin, "READER", Reader, "PASSWORD", Password, "LIMIT", fmt.Sprint(SizeLimit)).Replace(`
+	return strings.NewReplacer("DIR", dir, "SUFFIX", Suffix, "ADMIN", Admin, "READER", Reader, "PASSWORD", Password, "LIMIT", strconv.Itoa(SizeLimit)).Replace(`
 include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
 include /etc/ldap/schema/inetorgperson.schema
