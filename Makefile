@@ -1,6 +1,8 @@
 # `make test` does everything on a fresh machine that has Go.
 GO       ?= go
 FUZZTIME ?= 60s
+SEEDS    ?= 200
+SEED     ?= 0
 TOOL     := $(GO) tool -modfile=tools/go.mod
 .DEFAULT_GOAL := help
 
@@ -20,6 +22,10 @@ prepare: ## install what the tests run against; make test does it too
 test: prepare ## vet, then all tests with the race detector
 	$(GO) vet ./...
 	$(TOOL) gotestsum --format standard-quiet -- -race -timeout 20m ./...
+
+.PHONY: chaos
+chaos: prepare ## random lives, a hostile target and kill -9, by SEEDS (200); SEED=n runs one again
+	$(GO) test -timeout 6h -run '^TestChaos$$' ./test/e2e -chaos.seeds $(SEEDS) -chaos.seed $(SEED)
 
 .PHONY: bench
 bench: ## benchmarks; xfloor is the ratio to a bare floor of the same run

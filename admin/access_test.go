@@ -28,6 +28,7 @@ var calls = []struct{ method, path string }{
 	{"GET", "/api/v1/departments/tree?tenantId=acme"},
 	{"GET", "/api/v1/users"},
 	{"GET", "/api/v1/applications"},
+	{"GET", "/api/v1/applications/other/secret?tenantId=acme"},
 	{"GET", "/api/v1/changes"},
 	{"GET", "/api/v1/deliveries"},
 	{"POST", "/api/v1/deliveries/replay"},

@@ -64,6 +64,8 @@ type Options struct {
 	// Instances and Completer serve the instances; nil leaves their routes out.
 	Instances Instances
 	Completer Completer
+	// Revealer opens client secrets for those who may ask.
+	Revealer Revealer
 	// Matches says whether a target wants a scope.
 	Matches  func(target string, scope directory.Scope) bool
 	Gatherer prometheus.Gatherer
@@ -119,6 +121,7 @@ func (a *API) Register(router gin.IRouter) {
 	api.GET("/departments/tree", takes(scope), a.tree)
 	api.GET("/users", takes(list, "deleted", "userName", "orgCode", "personal"), a.users)
 	api.GET("/applications", takes(list, "deleted", "appId"), a.applications)
+	api.GET("/applications/:appId/secret", takes(scope, "by"), a.clientSecret)
 	api.GET("/changes", takes([]string{"after", "limit", "personal"}), a.changes)
 	api.GET("/deliveries", takes(list, "target", "state", "kind", "key"), a.deliveries)
 	api.POST("/deliveries/replay", takes(scope, "target", "state", "kind", "key"), a.replay)

@@ -126,7 +126,8 @@ func newWorld(t *testing.T, edit ...func(*admin.Options)) *world {
 	require.NoError(t, err)
 	box, err := secrets.NewBox(make([]byte, secrets.KeySize))
 	require.NoError(t, err)
-	planners := intake.Planners(orgsync.New(directory.Guard{MaxDeletes: 1, MaxPercent: 10}), authsync.New(usersync.Planner{}, secrets.Keyring{Box: box, Decrypter: decrypter}))
+	keyring := secrets.Keyring{Box: box, Decrypter: decrypter}
+	planners := intake.Planners(orgsync.New(directory.Guard{MaxDeletes: 1, MaxPercent: 10}), authsync.New(usersync.Planner{}, keyring))
 	registry := prometheus.NewRegistry()
 	w.intake = intake.New(w.store, planners, marketplace.Decode, intake.Options{Now: w.now, Logger: logger, Registerer: registry})
 	w.startSCIM(logger, registry)
@@ -134,7 +135,7 @@ func newWorld(t *testing.T, edit ...func(*admin.Options)) *world {
 	options := admin.Options{
 		Token: token, Reader: w.store, Replayer: w.store, Health: w.store, Decider: w.intake, Deliverer: w.fanout,
 		Matches:  func(_ string, scope directory.Scope) bool { return scope.Dataset == directory.Prod },
-		Gatherer: registry, Logger: logger,
+		Revealer: keyring, Gatherer: registry, Logger: logger, Now: w.now,
 	}
 	for _, e := range edit {
 		e(&options)

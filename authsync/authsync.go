@@ -3,6 +3,7 @@
 package authsync
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -30,6 +31,10 @@ type Secrets interface {
 	// fingerprint to compare by and the name of the scheme that opened it. It
 	// fails with directory.ErrClientSecret if the key does not fit.
 	OpenClientSecret(ciphertext string) (sealed, fingerprint []byte, scheme string, err error)
+
+	// SameClientSecret reports whether a sealed secret is the one of a
+	// fingerprint, be it made with an earlier encryption key.
+	SameClientSecret(sealed, fingerprint []byte) bool
 }
 
 // Planner plans applicationSync and authSync.
@@ -68,6 +73,10 @@ func (p *Planner) Plan(ctx context.Context, view View, push *directory.Push) (*d
 		stored, known, err := view.Application(ctx, payload.AppID)
 		if err != nil {
 			return nil, err
+		}
+		if push.Flag != directory.FlagDelete && len(stored.SecretFingerprint) > 0 && !bytes.Equal(stored.SecretFingerprint, payload.Fingerprint) &&
+			p.secrets.SameClientSecret(payload.SealedSecret, stored.SecretFingerprint) {
+			stored.SecretFingerprint = payload.Fingerprint // only the key is another
 		}
 		return directory.PlanApplication(push, directory.Application{
 			AppID: payload.AppID, ClientID: payload.ClientID,

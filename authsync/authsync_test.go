@@ -1,6 +1,7 @@
 package authsync_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -52,6 +53,40 @@ func TestACredentialIsKeptSealed(t *testing.T) {
 	require.Equal(t, "open sesame", string(plain))
 	require.NotEmpty(t, app.SecretScheme)
 	require.NotContains(t, fmt.Sprintf("%+v", plan.Decisions), "sesame")
+}
+
+// A new encryption key makes no client secret look changed, whether it is
+// sealed anew already or not; a secret that did change does.
+func TestANewEncryptionKeyIsNoNewSecret(t *testing.T) {
+	t.Parallel()
+	ring, sent := keyring(t, "open sesame")
+	memory := directorytest.NewMemory()
+	at := directory.SourceTime(0)
+	take := func(ring secrets.Keyring, sent, clientID string) directory.Application {
+		at++
+		planner := authsync.New(usersync.Planner{}, ring)
+		credential := push(directory.FlagModify, at, &directory.ApplicationPush{AppID: "crm", ClientID: clientID, ClientSecret: sent})
+		require.NoError(t, planner.Prepare(t.Context(), credential))
+		plan, err := planner.Plan(t.Context(), memory, credential)
+		require.NoError(t, err)
+		memory.Apply(plan)
+		return memory.Snapshot().Applications["crm"]
+	}
+	require.EqualValues(t, 1, take(ring, sent, "c").Version)
+	rotated := ring
+	var err error
+	rotated.Box, err = secrets.NewBox(bytes.Repeat([]byte{1}, secrets.KeySize), make([]byte, secrets.KeySize))
+	require.NoError(t, err)
+	require.EqualValues(t, 1, take(rotated, sent, "c").Version, "unchanged under the new key")
+	renamed := take(rotated, sent, "c-2")
+	require.EqualValues(t, 2, renamed.Version)
+	require.True(t, rotated.Box.Newest(renamed.SealedSecret))
+	_, public, err := ring.Decrypter.PublicKey()
+	require.NoError(t, err)
+	other, err := secrets.EncryptFor(public, []byte("another"))
+	require.NoError(t, err)
+	require.EqualValues(t, 3, take(rotated, other, "c-2").Version)
+	require.EqualValues(t, 4, take(ring, other, "c-2").Version, "without the new key nothing can be compared")
 }
 
 // Without a key that fits the push is refused, and the error tells no secret.

@@ -22,10 +22,13 @@ type Config struct {
 	BaseAccessKeys    []Secret `koanf:"baseAccessKeys" env:"BASE_ACCESS_KEYS" desc:"Access keys of the base interface; without any, those of the kit serve."`
 	AppPrivateKeyFile string   `koanf:"appPrivateKeyFile" env:"APP_PRIVATE_KEY_FILE" desc:"RSA private key (PEM, at least 3072 bit) that opens clientSecret. Generated on first start."`
 	EncryptionKey     Secret   `koanf:"encryptionKey" env:"ENCRYPTION_KEY" desc:"Base64 of 32 bytes that encrypt secrets at rest. Generated on first start."`
-	AdminToken        Secret   `koanf:"adminToken" env:"ADMIN_TOKEN" desc:"Bearer token of the API and of /metrics. Generated on first start."`
-	MongoURI          Secret   `koanf:"mongoUri" env:"MONGO_URI" desc:"MongoDB to keep everything in, in place of the embedded store: any number of replicas may share it."`
-	MongoDatabase     string   `koanf:"mongoDatabase" env:"MONGO_DATABASE" default:"orgsync" desc:"Database in MongoDB."`
-	RedisURL          Secret   `koanf:"redisUrl" env:"REDIS_URL" desc:"Redis by which replicas on one MongoDB coordinate. They are right without it, only slower."`
+
+	PreviousEncryptionKeys []Secret `koanf:"previousEncryptionKeys" env:"PREVIOUS_ENCRYPTION_KEYS" desc:"Earlier encryption keys: they open what is not sealed anew yet (orgsync keys rotate)."`
+
+	AdminToken    Secret `koanf:"adminToken" env:"ADMIN_TOKEN" desc:"Bearer token of the API and of /metrics. Generated on first start."`
+	MongoURI      Secret `koanf:"mongoUri" env:"MONGO_URI" desc:"MongoDB to keep everything in, in place of the embedded store: any number of replicas may share it."`
+	MongoDatabase string `koanf:"mongoDatabase" env:"MONGO_DATABASE" default:"orgsync" desc:"Database in MongoDB."`
+	RedisURL      Secret `koanf:"redisUrl" env:"REDIS_URL" desc:"Redis by which replicas on one MongoDB coordinate. They are right without it, only slower."`
 
 	Window     time.Duration `koanf:"window" env:"WINDOW" default:"60s" desc:"How far a push's timestamp may be from now."`
 	MaxBody    int64         `koanf:"maxBody" env:"MAX_BODY" default:"67108864" desc:"Largest body of a push, in bytes."`

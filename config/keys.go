@@ -17,6 +17,7 @@ const (
 	PrivateKeyFile    = "app-private-key.pem"
 	PublicKeyFile     = "app-public-key.pem"
 	EncryptionKeyFile = "encryption-key"
+	PreviousKeysFile  = "previous-encryption-keys"
 	AdminTokenFile    = "admin-token"
 )
 
@@ -38,12 +39,10 @@ func (c *Config) EnsureKeys() (made []string, err error) {
 		c.AdminToken = Secret(k.secret(AdminTokenFile, newToken, longEnough))
 	}
 	if c.EncryptionKey == "" {
-		c.EncryptionKey = Secret(k.secret(EncryptionKeyFile, newEncryptionKey, func(text string) error {
-			if !validEncryptionKey(text) {
-				return errors.New("want Base64 of 32 bytes; restore it from your backup: secrets in the store open with it alone")
-			}
-			return nil
-		}))
+		c.EncryptionKey = Secret(k.secret(EncryptionKeyFile, newEncryptionKey, oneEncryptionKey))
+		for _, key := range splitCommas(k.optional(PreviousKeysFile, encryptionKeys)) {
+			c.PreviousEncryptionKeys = append(c.PreviousEncryptionKeys, Secret(key))
+		}
 	}
 	if c.AppPrivateKeyFile == "" {
 		k.pair()
@@ -54,6 +53,22 @@ func (c *Config) EnsureKeys() (made []string, err error) {
 
 func newToken() (string, error)         { return secrets.NewToken(), nil }
 func newEncryptionKey() (string, error) { return secrets.NewEncryptionKey(), nil }
+
+func oneEncryptionKey(text string) error {
+	if !validEncryptionKey(text) {
+		return errors.New("want Base64 of 32 bytes; restore it from your backup: secrets in the store open with it alone")
+	}
+	return nil
+}
+
+func encryptionKeys(text string) error {
+	for _, key := range splitCommas(text) {
+		if err := oneEncryptionKey(key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func longEnough(text string) error {
 	for _, key := range splitCommas(text) {
@@ -88,6 +103,14 @@ func (k *keyDir) secret(name string, generate func() (string, error), check func
 		k.err = fmt.Errorf("%s: %w", filepath.Join(k.path, name), err)
 	}
 	return text
+}
+
+// optional reads a file that need not be there.
+func (k *keyDir) optional(name string, check func(string) error) string {
+	if _, err := os.Stat(filepath.Join(k.path, name)); errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	return k.secret(name, func() (string, error) { return "", fs.ErrNotExist }, check)
 }
 
 func (k *keyDir) readOrMake(path string, generate func() (string, error)) (string, error) {

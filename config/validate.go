@@ -83,6 +83,9 @@ func (v *checker) keys(c *Config) {
 		v.checkf(len(key) >= minKeyLength, fmt.Sprintf("baseAccessKeys[%d]", i), "shorter than %d characters", minKeyLength)
 	}
 	v.checkf(c.EncryptionKey == "" || validEncryptionKey(c.EncryptionKey.Reveal()), "encryptionKey", "want Base64 of 32 bytes; `orgsync keys` makes one")
+	for i, key := range c.PreviousEncryptionKeys {
+		v.checkf(validEncryptionKey(key.Reveal()), fmt.Sprintf("previousEncryptionKeys[%d]", i), "want Base64 of 32 bytes")
+	}
 	v.checkf(c.AdminToken == "" || len(c.AdminToken) >= minKeyLength, "adminToken", "shorter than %d characters", minKeyLength)
 }
 

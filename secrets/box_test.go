@@ -105,6 +105,72 @@ func TestFingerprint(t *testing.T) {
 	require.NotEqual(t, box.Fingerprint([]byte("secret")), newBox(t, keyB, keyA).Fingerprint([]byte("secret")), "it is the first key's")
 }
 
+// A fingerprint outlives its key's being the first, and the time when
+// fingerprints did not name their key.
+func TestAFingerprintIsComparedAcrossKeys(t *testing.T) {
+	t.Parallel()
+	before, during, after := newBox(t, keyA), newBox(t, keyB, keyA), newBox(t, keyB)
+	old := before.Fingerprint([]byte("secret"))
+	for name, print := range map[string][]byte{"named": old, "without a name": old[4:]} {
+		require.True(t, before.Matches(print, []byte("secret")), name)
+		require.True(t, during.Matches(print, []byte("secret")), name)
+		require.False(t, during.Matches(print, []byte("secreT")), name)
+		require.False(t, after.Matches(print, []byte("secret")), "%s: its key is gone", name)
+	}
+	require.False(t, during.Matches(nil, []byte("secret")))
+	require.False(t, during.Matches(old[:20], []byte("secret")))
+	require.False(t, during.Matches(append(bytes.Clone(during.Fingerprint(nil)[:4]), old[4:]...), []byte("secret")), "the name is part of it")
+}
+
+func TestResealingChangesTheKeyAndNothingElse(t *testing.T) {
+	t.Parallel()
+	before, during, after := newBox(t, keyA), newBox(t, keyB, keyA), newBox(t, keyB)
+	rapid.Check(t, func(t *rapid.T) {
+		value := rapid.SliceOf(rapid.Byte()).Draw(t, "value")
+		resealed, changed, err := during.Reseal(before.Seal(value, "p"), "p")
+		require.NoError(t, err)
+		require.True(t, changed)
+		require.True(t, after.Newest(resealed))
+		opened, err := after.Open(resealed, "p")
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(value, opened))
+		again, changed, err := during.Reseal(resealed, "p")
+		require.NoError(t, err)
+		require.False(t, changed, "once is enough")
+		require.Equal(t, resealed, again)
+	})
+	_, _, err := after.Reseal(before.Seal(nil, "p"), "p")
+	require.ErrorIs(t, err, secrets.ErrSealed)
+	_, _, err = during.Reseal(before.Seal(nil, "p"), "q")
+	require.ErrorIs(t, err, secrets.ErrSealed)
+	require.False(t, after.Newest(nil))
+	require.False(t, after.Newest([]byte{1, 2, 3, 4}))
+}
+
+// A value that is sealed with the newest key but compared by an earlier one
+// is not done yet.
+func TestResealingAClientSecretRenewsItsFingerprintToo(t *testing.T) {
+	t.Parallel()
+	before, during := newBox(t, keyA), secrets.Keyring{Box: newBox(t, keyB, keyA)}
+	oldPrint, newSealed := before.Fingerprint([]byte("s")), during.Box.Seal([]byte("s"), secrets.ClientSecretPurpose)
+	for _, sealed := range [][]byte{before.Seal([]byte("s"), secrets.ClientSecretPurpose), newSealed} {
+		require.True(t, during.SameClientSecret(sealed, oldPrint))
+		next, print, changed, err := during.ResealClientSecret(sealed, oldPrint)
+		require.NoError(t, err)
+		require.True(t, changed)
+		require.Equal(t, during.Box.Fingerprint([]byte("s")), print)
+		plain, err := secrets.Keyring{Box: newBox(t, keyB)}.RevealClientSecret(next)
+		require.NoError(t, err)
+		require.Equal(t, "s", plain)
+		_, _, changed, err = during.ResealClientSecret(next, print)
+		require.NoError(t, err)
+		require.False(t, changed)
+	}
+	require.False(t, during.SameClientSecret([]byte("junk"), oldPrint))
+	_, _, _, err := during.ResealClientSecret(during.Box.Seal([]byte("s"), "other purpose"), oldPrint)
+	require.ErrorIs(t, err, secrets.ErrSealed)
+}
+
 func TestKeyringSealsWhatItOpens(t *testing.T) {
 	t.Parallel()
 	v := loadVectors(t)
@@ -127,7 +193,8 @@ func TestKeyringSealsWhatItOpens(t *testing.T) {
 
 func TestNewKeysAreOfUse(t *testing.T) {
 	t.Parallel()
-	require.NotEqual(t, secrets.NewToken(), secrets.NewToken())
+	one, other := secrets.NewToken(), secrets.NewToken()
+	require.NotEqual(t, one, other)
 	token, err := base64.RawURLEncoding.DecodeString(secrets.NewToken())
 	require.NoError(t, err)
 	require.Len(t, token, 32)

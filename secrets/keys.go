@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -53,4 +54,31 @@ func (k Keyring) OpenClientSecret(ciphertext string) (sealed, fingerprint []byte
 		return nil, nil, "", err
 	}
 	return k.Box.Seal(plain, ClientSecretPurpose), k.Box.Fingerprint(plain), scheme, nil
+}
+
+// SameClientSecret implements authsync.Secrets.
+func (k Keyring) SameClientSecret(sealed, fingerprint []byte) bool {
+	plain, err := k.Box.Open(sealed, ClientSecretPurpose)
+	return err == nil && k.Box.Matches(fingerprint, plain)
+}
+
+// RevealClientSecret opens a client secret that OpenClientSecret has sealed. It
+// fails with ErrSealed.
+func (k Keyring) RevealClientSecret(sealed []byte) (string, error) {
+	plain, err := k.Box.Open(sealed, ClientSecretPurpose)
+	return string(plain), err
+}
+
+// ResealClientSecret seals a client secret with the newest key and makes its
+// fingerprint anew, if either is of an earlier key. It fails with ErrSealed.
+func (k Keyring) ResealClientSecret(sealed, fingerprint []byte) (newSealed, newFingerprint []byte, changed bool, err error) {
+	plain, err := k.Box.Open(sealed, ClientSecretPurpose)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	newFingerprint = k.Box.Fingerprint(plain)
+	if k.Box.Newest(sealed) && bytes.Equal(fingerprint, newFingerprint) {
+		return sealed, fingerprint, false, nil
+	}
+	return k.Box.Seal(plain, ClientSecretPurpose), newFingerprint, true, nil
 }

@@ -70,11 +70,7 @@ func newApp(ctx context.Context, c *config.Config, logger *slog.Logger) (*app, e
 }
 
 func openKeyring(c *config.Config) (secrets.Keyring, error) {
-	key, err := base64.StdEncoding.DecodeString(c.EncryptionKey.Reveal())
-	if err != nil {
-		return secrets.Keyring{}, fmt.Errorf("encryptionKey: %w", err)
-	}
-	box, err := secrets.NewBox(key)
+	box, err := openBox(c)
 	if err != nil {
 		return secrets.Keyring{}, err
 	}
@@ -87,6 +83,19 @@ func openKeyring(c *config.Config) (secrets.Keyring, error) {
 		return secrets.Keyring{}, fmt.Errorf("%s: %w", c.AppPrivateKeyFile, err)
 	}
 	return secrets.Keyring{Box: box, Decrypter: decrypter}, nil
+}
+
+// openBox makes the box of the present encryption key and the earlier ones.
+func openBox(c *config.Config) (*secrets.Box, error) {
+	var keys [][]byte
+	for _, text := range append([]config.Secret{c.EncryptionKey}, c.PreviousEncryptionKeys...) {
+		key, err := base64.StdEncoding.DecodeString(text.Reveal())
+		if err != nil {
+			return nil, fmt.Errorf("encryptionKey: %w", err)
+		}
+		keys = append(keys, key)
+	}
+	return secrets.NewBox(keys...)
 }
 
 func (a *app) wire(keyring secrets.Keyring) error {
@@ -112,7 +121,7 @@ func (a *app) wire(keyring secrets.Keyring) error {
 	}
 	shown := admin.Options{
 		Token: a.config.AdminToken.Reveal(), Reader: a.store, Replayer: a.store, Health: a.store, Decider: a.intake, Deliverer: a.fanout,
-		Matches: matches(targets), Coordination: a.health,
+		Revealer: keyring, Matches: matches(targets), Coordination: a.health,
 		Gatherer: registry, Logger: a.logger,
 	}
 	if a.instances != nil {

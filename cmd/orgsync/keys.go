@@ -39,6 +39,7 @@ the form the seller console takes. --show also prints the access key.`,
 			return showKeys(cmd.OutOrStdout(), c, made, configured, show)
 		},
 	}
+	cmd.AddCommand(rotateCommand(s))
 	cmd.Flags().BoolVar(&show, "show", false, "print the access key too")
 	return cmd
 }

@@ -26,6 +26,8 @@ import (
 // the reason.
 var notRun = map[string]string{
 	"make test": "is what runs this test",
+	"ORGSYNC_TEST_MONGO_URI='mongodb://…' go test ./storage/mongo/":                                               "wants the reader's own server; make test runs the suite against one of its own",
+	"ORGSYNC_BENCH_MONGO_URI='mongodb://…' go test -run '^$' -bench FullPushMongo -benchtime 1x ./storage/mongo/": "wants the reader's own server",
 }
 
 // root is the repository.
