@@ -18,7 +18,7 @@ import (
 
 // answersWithin bounds every answer while the store is away: the store's 5 s
 // (issue 3) and what a busy machine adds.
-const answersWithin = 7 * time.Second
+const answersWithin = 8 * time.Second
 
 // Whether the store swallows everything or cannot be reached at all: each push
 // is answered 000005 in time, whatever its kind and however many wait;
@@ -26,7 +26,7 @@ const answersWithin = 7 * time.Second
 // taken and everything converges, and no goroutine has stayed behind.
 func TestAStoreThatIsAwayIsToldInTime(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	uri, name := database(t)
 	store, near := newCable(t, uri)
@@ -78,7 +78,7 @@ const goroutineSlack = 20
 // completes.
 func TestAStoreThatComesAndGoesLosesNothing(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 150*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	uri, name := database(t)
 	store, near := newCable(t, uri)
