@@ -266,6 +266,7 @@ func (b *buyer) stored(at *connector) {
 func (c *cluster) agree(at *connector, buyers []*buyer) {
 	c.t.Helper()
 	departments, users := make(map[string]object), make(map[string]object)
+	called := make(map[string]string)
 	var p *pusher
 	for _, b := range buyers {
 		p = &pusher{t: c.t, c: at, scope: b.scope}
@@ -276,10 +277,18 @@ func (c *cluster) agree(at *connector, buyers []*buyer) {
 		d, u := p.expected(b.truth)
 		maps.Copy(departments, d)
 		maps.Copy(users, u)
+		for name, user := range b.truth.users {
+			called[b.scope.ExternalID(name)] = user.Name
+		}
 	}
 	groups, accounts := c.spy.picture(c.t.Context(), c.t)
 	p.same(departments, groups, "groups")
 	p.same(users, accounts, "accounts")
+	people, err := c.spy.Users(c.t.Context())
+	require.NoError(c.t, err)
+	for _, one := range people {
+		require.Equal(c.t, called[one.ExternalID], one.DisplayName, one.ExternalID)
+	}
 }
 
 // refusals are the answers other than 000000 that the buyers were given.

@@ -217,7 +217,7 @@ func (p *pusher) expected(e *enterprise) (departments, users map[string]object) 
 	}
 	for name, u := range e.users {
 		users[p.scope.ExternalID(name)] = object{
-			Name: name + "@acme " + u.Name + " " + e.departments[u.OrgCode].Name, Active: !e.revoked[name], In: id(u.OrgCode),
+			Name: name + "@acme " + e.departments[u.OrgCode].Name, Active: !e.revoked[name], In: id(u.OrgCode),
 		}
 	}
 	return departments, users

@@ -87,7 +87,7 @@ func (p peer) picture(ctx context.Context, t *testing.T) (departments, users map
 	}
 	for _, u := range accounts {
 		place := strings.Join(in[target.Member{Kind: target.MemberUser, RemoteID: u.RemoteID}], " and ")
-		users[u.ExternalID] = object{Name: users[u.ExternalID].Name + u.UserName + " " + u.DisplayName + " " + u.DepartmentName, Active: u.Active, In: place}
+		users[u.ExternalID] = object{Name: users[u.ExternalID].Name + u.UserName + " " + u.DepartmentName, Active: u.Active, In: place}
 	}
 	return departments, users
 }
