@@ -18,6 +18,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
+	"github.com/openkoo/connector/config"
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/storage/embedded"
 	"github.com/openkoo/connector/storage/mongo"
@@ -48,18 +49,19 @@ target has, and the change feed in its order. No target is sent anything again.
 The connector must be stopped. Stopped itself, the command goes on when it is run
 again, as long as the source has not changed. At the end it reads the new store
 back and compares counts and hashes. The source stays as it is; the keys are not
-moved: every replica needs those of the data directory.`,
+moved: every replica needs those of the data directory.
+
+Without --to-mongo or --from-mongo, ORGSYNC_MONGO_URI is the other end: it keeps
+the password out of the list of processes.`,
 		Example: `  orgsync migrate --from data --to-mongo mongodb://user:password@host/
   orgsync migrate --from-mongo mongodb://user:password@host/ --to data`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if e.database == "" {
-				c, err := s.load()
-				if err != nil {
-					return err
-				}
-				e.database = c.MongoDatabase
+			c, err := s.load()
+			if err != nil {
+				return err
 			}
+			e.complete(c)
 			return e.migrate(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -69,6 +71,19 @@ moved: every replica needs those of the data directory.`,
 	cmd.Flags().StringVar(&e.to, "to", "", "data directory to fill")
 	cmd.Flags().StringVar(&e.database, "database", "", "database in MongoDB (default ORGSYNC_MONGO_DATABASE, orgsync)")
 	return cmd
+}
+
+// complete takes from the configuration what no flag has said.
+func (e *ends) complete(c *config.Config) {
+	if e.database == "" {
+		e.database = c.MongoDatabase
+	}
+	if e.from != "" && e.to == "" && e.toMongo == "" && e.fromMongo == "" {
+		e.toMongo = c.MongoURI.Reveal()
+	}
+	if e.to != "" && e.from == "" && e.toMongo == "" && e.fromMongo == "" {
+		e.fromMongo = c.MongoURI.Reveal()
+	}
 }
 
 // migrate opens both ends and moves.

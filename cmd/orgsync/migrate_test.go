@@ -71,7 +71,8 @@ func TestADirectoryMovesIntoMongoAndBack(t *testing.T) {
 	require.ErrorContains(t, again.err, "the store is not empty")
 
 	back := filepath.Join(t.TempDir(), "back")
-	moved = run(t, nil, "migrate", "--from-mongo", uri, "--to", back, "--database", "orgsync_test_moved")
+	environ := []string{"ORGSYNC_MONGO_URI=" + uri, "ORGSYNC_MONGO_DATABASE=orgsync_test_moved"}
+	moved = run(t, environ, "migrate", "--to", back)
 	require.NoError(t, moved.err, moved.out)
 	require.Equal(t, want, sumOfDir(t, back))
 
@@ -88,7 +89,25 @@ func TestADirectoryMovesIntoMongoAndBack(t *testing.T) {
 	require.NoError(t, next.pushFile(t, "full", "", "d.csv", departments(29)).err)
 	require.Len(t, listed[any](t, next, "/departments"), 29)
 
+	rotatedInMongo(t, environ, s.dir)
 	interrupted(t, uri, s.dir)
+}
+
+// rotatedInMongo: replicas may be running, so the first run only makes the key,
+// and the second seals with it.
+func rotatedInMongo(t *testing.T, environ []string, dir string) {
+	t.Helper()
+	first := run(t, environ, "keys", "rotate", "--data-dir", dir)
+	require.NoError(t, first.err)
+	require.Contains(t, first.out, "Restart every replica, with both files in its data directory. Then run `orgsync keys rotate` again.")
+	require.NotContains(t, first.out, "may go")
+	second := run(t, environ, "keys", "rotate", "--data-dir", dir)
+	require.NoError(t, second.err)
+	require.Contains(t, second.out, "1 applications and instances looked at, 1 sealed anew")
+	require.Contains(t, second.out, "may go")
+	third := run(t, environ, "keys", "rotate", "--data-dir", dir)
+	require.NoError(t, third.err)
+	require.Contains(t, third.out, "0 sealed anew")
 }
 
 // interrupted: half of a migration is there. No connector starts on it, no other
