@@ -67,7 +67,8 @@ func (s scene) play(t *testing.T, guard directory.Guard) *world {
 	after := w.Snapshot()
 	if s.refused != "" {
 		require.EqualError(t, err, s.refused)
-		require.IsType(t, &directory.InvalidError{}, err)
+		var invalid *directory.InvalidError
+		require.ErrorAs(t, err, &invalid)
 		require.Equal(t, before, after)
 		return w
 	}

@@ -357,9 +357,7 @@ func (i *Instance) tell(call *InstanceCall, what EventType, now time.Time) {
 		}
 	}
 	if what != EventCreated {
-		for name, text := range call.Details {
-			event.Members[name] = text
-		}
+		maps.Copy(event.Members, call.Details)
 	}
 	i.Pending = append(i.Pending, event)
 	if i.DueAt.IsZero() || len(i.Pending) == 1 {

@@ -340,7 +340,7 @@ func TestARejectedHoldLeavesTheDepartments(t *testing.T) {
 	require.Equal(t, directory.ResultHeld, plan.Result)
 }
 
-// A view that fails fails the plan, with the view's own error.
+// A view that fails the plan, with the view's own error.
 func TestAFailingViewFailsThePlan(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("disk on fire")

@@ -35,9 +35,9 @@ func (f *FullPush) Check() error {
 			}
 		}
 	}
-	for _, cycle := range findCycles(parents) {
-		names := make([]string, 0, len(cycle))
-		for _, at := range cycle {
+	if cycles := findCycles(parents); len(cycles) > 0 {
+		names := make([]string, 0, len(cycles[0]))
+		for _, at := range cycles[0] {
 			names = append(names, items[at].Code)
 		}
 		return cycleError("orgInfoList", names)

@@ -106,7 +106,7 @@ func (b *bundle) fill() {
 func bareLoop(b *testing.B) float64 {
 	b.Helper()
 	_, url := benchServer(b)
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
+	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 64
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}

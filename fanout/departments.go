@@ -3,6 +3,7 @@ package fanout
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/target"
@@ -87,8 +88,8 @@ func upToDate(slot storage.Slot, hash string) bool {
 // deleteDepartments removes departments, children before their parents.
 func (r *round) deleteDepartments(ctx context.Context, tasks []storage.Task) error {
 	levels := topDown(tasks)
-	for i := len(levels) - 1; i >= 0; i-- {
-		if err := r.each(ctx, levels[i], r.deleteDepartment); err != nil {
+	for _, level := range slices.Backward(levels) {
+		if err := r.each(ctx, level, r.deleteDepartment); err != nil {
 			return err
 		}
 		if r.stopped() {
@@ -141,9 +142,9 @@ func topDown(tasks []storage.Task) [][]storage.Task {
 			}
 			at = parent
 		}
-		for n := len(path) - 1; n >= 0; n-- {
+		for _, p := range slices.Backward(path) {
 			base++
-			depth[path[n]] = base
+			depth[p] = base
 		}
 	}
 	for i, t := range tasks {

@@ -117,7 +117,7 @@ const (
 // decideUser applies the target's policies: what becomes of the account, and
 // whether it may sign in. known says that the target has, or may have, it.
 func (t *Target) decideUser(u *directory.User, known bool) (what fate, active bool) {
-	policy := Policy("")
+	var policy Policy
 	switch {
 	case u == nil || u.Deleted:
 		policy = t.OnDelete

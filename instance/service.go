@@ -72,7 +72,7 @@ func New(store storage.Instances, provisioner Provisioner, sealer Sealer, option
 		options.BackoffMax = time.Hour
 	}
 	if options.Jitter == nil {
-		options.Jitter = func(n time.Duration) time.Duration { return rand.N(n) }
+		options.Jitter = rand.N[time.Duration]
 	}
 	return &Service{store: store, provisioner: provisioner, sealer: sealer, options: options, wake: make(chan struct{}, 1)}
 }

@@ -259,7 +259,7 @@ func TestAPushAnsweredWithAnErrorAndSentAgainConverges(t *testing.T) {
 	failing := full(t, 2, append(codes, "a")...)
 	_, err := b.service.Receive(t.Context(), failing)
 	require.Error(t, err)
-	require.False(t, errors.As(err, new(*directory.InvalidError)))
+	require.NotErrorAs(t, err, new(*directory.InvalidError))
 	require.EqualValues(t, 1, b.counted(directory.AllOrgSync, "failed"))
 	require.Equal(t, []string{"a"}, b.codes(scope), "nothing of it is applied")
 	require.Equal(t, []string{failing.ID}, b.unfinished())

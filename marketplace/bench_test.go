@@ -87,7 +87,7 @@ func BenchmarkVerify(b *testing.B) {
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {
-				members, err := scanBody(textOf(body), DefaultMaxDepth)
+				members, err := scanBody(textOf(body))
 				if err != nil {
 					b.Fatal(err)
 				}

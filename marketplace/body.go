@@ -43,7 +43,7 @@ func (b *bodies) read(limited io.Reader, declared int64) (body []byte, release f
 		n, err := limited.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
 		switch {
-		case err == io.EOF: //nolint:errorlint // io.Reader's contract
+		case err == io.EOF:
 			return body, release, nil
 		case err != nil:
 			return nil, release, unreadable(err)

@@ -16,7 +16,7 @@ import (
 // §1.1): top-level members sorted by name, those that are null left out, no
 // white space, strings escaped as Jackson does, numbers as written.
 func Canonical(body []byte) ([]byte, error) {
-	members, err := scanBody(textOf(body), DefaultMaxDepth)
+	members, err := scanBody(textOf(body))
 	if err != nil {
 		return nil, malformed(err)
 	}

@@ -3,6 +3,7 @@ package marketplace
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -14,7 +15,7 @@ import (
 // and ReceivedAt are the caller's to set. What is wrong with a member is a
 // *directory.InvalidError.
 func Decode(kind directory.PushKind, body []byte) (*directory.Push, error) {
-	members, err := scanBody(textOf(body), DefaultMaxDepth)
+	members, err := scanBody(textOf(body))
 	if err != nil {
 		return nil, malformed(err)
 	}
@@ -181,9 +182,9 @@ func (f *form) fail(name, reason string) {
 
 // find returns a member's value. Of one that comes twice the last counts.
 func (f *form) find(name string) (value, bool) {
-	for i := len(f.members) - 1; i >= 0; i-- {
-		if f.members[i].name == name {
-			return f.members[i].value, f.members[i].value.kind() != 'n'
+	for _, v := range slices.Backward(f.members) {
+		if v.name == name {
+			return v.value, v.value.kind() != 'n'
 		}
 	}
 	return value{}, false
@@ -347,7 +348,7 @@ func (f *form) fill(s *scanner) {
 	f.members, f.err = f.members[:0], nil
 	for more := s.first('{', '}'); more; more = s.another('}') {
 		if len(f.members) == maxMembers {
-			s.fail("more than %d members in an object", maxMembers)
+			s.failf("more than %d members in an object", maxMembers)
 			return
 		}
 		name := s.key()

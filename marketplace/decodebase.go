@@ -2,6 +2,7 @@ package marketplace
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -264,10 +265,8 @@ func (f *form) instanceIDs() []string {
 func (f *form) oneOfTexts(name string, allowed ...string) string {
 	text := f.text(name, 64, mustBeFilled)
 	if f.err == nil {
-		for _, one := range allowed {
-			if text == one {
-				return text
-			}
+		if slices.Contains(allowed, text) {
+			return text
 		}
 		f.fail(name, fmt.Sprintf("%q is unknown; want %s", text, strings.Join(allowed, ", ")))
 	}

@@ -157,7 +157,7 @@ func (d *desk) read(c *gin.Context) (body []byte, members []member, release func
 	if err != nil {
 		return nil, nil, release, err
 	}
-	if members, err = scanBody(textOf(body), DefaultMaxDepth); err != nil {
+	if members, err = scanBody(textOf(body)); err != nil {
 		return nil, nil, release, malformed(err)
 	}
 	return body, members, release, nil

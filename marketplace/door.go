@@ -256,7 +256,7 @@ func (d *Door) admit(c *gin.Context) (call *admitted, release func(), err error)
 	if err != nil {
 		return nil, release, err
 	}
-	members, err := scanBody(textOf(body), DefaultMaxDepth)
+	members, err := scanBody(textOf(body))
 	if err != nil {
 		return nil, release, malformed(err)
 	}

@@ -77,7 +77,7 @@ func FuzzBaseCall(f *testing.F) {
 	f.Add(`{"activity":"getLicenseAsync","instanceId":"i","eventId":"e","effectiveTime":"x"}`)
 	f.Add(`{"activity":"queryInstance","instanceId":"\u0061,b","testFlag":true}`)
 	f.Fuzz(func(t *testing.T, body string) {
-		members, err := scanBody(body, DefaultMaxDepth)
+		members, err := scanBody(body)
 		if err != nil {
 			return
 		}

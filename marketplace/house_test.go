@@ -233,12 +233,6 @@ func (h *house) do(t *testing.T, c *call) answer {
 	return readAnswer(t, recorder.Code, recorder.Body.Bytes())
 }
 
-// push signs and sends a body, which must be taken in.
-func (h *house) push(t *testing.T, kind directory.PushKind, body []byte) {
-	t.Helper()
-	require.Equal(t, "000000", h.do(t, h.newCall(kind, body).sign(t)).ResultCode)
-}
-
 // stored is everything that a push can leave behind.
 type stored struct {
 	Changes []storage.Change

@@ -38,7 +38,7 @@ type scanner struct {
 	err   error
 }
 
-func (s *scanner) fail(format string, args ...any) {
+func (s *scanner) failf(format string, args ...any) {
 	if s.err == nil {
 		s.err = fmt.Errorf("byte %d: %s", s.pos+1, fmt.Sprintf(format, args...))
 	}
@@ -69,7 +69,7 @@ func (s *scanner) space() {
 func (s *scanner) end() error {
 	s.space()
 	if s.pos < len(s.text) {
-		s.fail("unexpected %q after the value", s.text[s.pos])
+		s.failf("unexpected %q after the value", s.text[s.pos])
 	}
 	return s.err
 }
@@ -80,11 +80,11 @@ func (s *scanner) end() error {
 //	for more := s.first('[', ']'); more; more = s.another(']') {
 func (s *scanner) first(opening, closing byte) bool {
 	if s.next() != opening {
-		s.fail("want %q", opening)
+		s.failf("want %q", opening)
 		return false
 	}
 	if s.depth++; s.depth > s.maxDepth {
-		s.fail("nested too deep: more than %d levels", s.maxDepth)
+		s.failf("nested too deep: more than %d levels", s.maxDepth)
 		return false
 	}
 	s.pos++
@@ -110,7 +110,7 @@ func (s *scanner) another(closing byte) bool {
 		s.pos++
 		s.depth--
 	default:
-		s.fail("want ',' or %q", closing)
+		s.failf("want ',' or %q", closing)
 	}
 	return false
 }
@@ -124,11 +124,11 @@ func (s *scanner) key() string {
 	case s.relaxed:
 		name = s.bareName()
 	default:
-		s.fail("want a member's name in quotes")
+		s.failf("want a member's name in quotes")
 	}
 	s.space()
 	if s.next() != ':' {
-		s.fail("want ':' after a member's name")
+		s.failf("want ':' after a member's name")
 		return name
 	}
 	s.pos++
@@ -142,7 +142,7 @@ func (s *scanner) bareName() string {
 		s.pos++
 	}
 	if s.pos == start {
-		s.fail("want a member's name")
+		s.failf("want a member's name")
 		return ""
 	}
 	return s.text[start:s.pos]
@@ -170,9 +170,9 @@ func (s *scanner) value() value {
 		s.number()
 	default:
 		if s.pos == len(s.text) {
-			s.fail("unexpected end")
+			s.failf("unexpected end")
 		}
-		s.fail("unexpected %q", c)
+		s.failf("unexpected %q", c)
 	}
 	return value{s.text[start:s.pos]}
 }
@@ -181,7 +181,7 @@ func (s *scanner) object() {
 	outer := len(s.names)
 	for more := s.first('{', '}'); more; more = s.another('}') {
 		if len(s.names)-outer == maxMembers {
-			s.fail("more than %d members in an object", maxMembers)
+			s.failf("more than %d members in an object", maxMembers)
 			return
 		}
 		s.names = append(s.names, s.key())
@@ -210,7 +210,7 @@ func repeated(names []string) bool {
 
 func (s *scanner) word(word string) {
 	if !strings.HasPrefix(s.text[s.pos:], word) {
-		s.fail("unexpected %q", s.text[s.pos])
+		s.failf("unexpected %q", s.text[s.pos])
 		return
 	}
 	s.pos += len(word)
@@ -238,7 +238,7 @@ func (s *scanner) number() {
 		s.digits()
 	}
 	if s.pos-start > maxNumber {
-		s.fail("number is longer than %d", maxNumber)
+		s.failf("number is longer than %d", maxNumber)
 	}
 }
 
@@ -249,7 +249,7 @@ func (s *scanner) digits() {
 		s.pos++
 	}
 	if s.pos == start {
-		s.fail("not a number")
+		s.failf("not a number")
 	}
 }
 
@@ -280,16 +280,16 @@ type member struct {
 
 // scanBody scans a body, which is one object. Of a member that comes twice the
 // last counts (spec/marketplace.md §1.1).
-func scanBody(body string, maxDepth int) ([]member, error) {
+func scanBody(body string) ([]member, error) {
 	if !utf8.ValidString(body) {
 		return nil, errors.New("not valid UTF-8")
 	}
-	s := &scanner{text: body, maxDepth: maxDepth}
+	s := &scanner{text: body, maxDepth: DefaultMaxDepth}
 	var members []member
 	s.space()
 	for more := s.first('{', '}'); more; more = s.another('}') {
 		if len(members) == maxMembers {
-			s.fail("more than %d members", maxMembers)
+			s.failf("more than %d members", maxMembers)
 			break
 		}
 		name := s.key()

@@ -95,7 +95,7 @@ func memberParams(members []member) []param {
 // SignV1 is the authToken of a V1 call whose parameters are the members of a
 // JSON body (spec/marketplace.md §1.4). timeStamp is the member of that name.
 func SignV1(key, timeStamp string, body []byte) (string, error) {
-	members, err := scanBody(textOf(body), DefaultMaxDepth)
+	members, err := scanBody(textOf(body))
 	if err != nil {
 		return "", malformed(err)
 	}

@@ -30,7 +30,7 @@ func (s *scanner) str() string {
 		s.pos = at
 		switch {
 		case at >= len(text):
-			s.fail("string does not end")
+			s.failf("string does not end")
 			return ""
 		case text[at] == '"':
 			s.pos++
@@ -38,7 +38,7 @@ func (s *scanner) str() string {
 		case text[at] == '\\':
 			at += s.escape()
 		default:
-			s.fail("control character in a string")
+			s.failf("control character in a string")
 		}
 		if s.err != nil {
 			return ""
@@ -49,7 +49,7 @@ func (s *scanner) str() string {
 // escape checks the escape at pos and returns its length.
 func (s *scanner) escape() int {
 	if s.pos+1 == len(s.text) {
-		s.fail("string does not end")
+		s.failf("string does not end")
 		return 0
 	}
 	switch s.text[s.pos+1] {
@@ -62,11 +62,11 @@ func (s *scanner) escape() int {
 		s.untidy = true
 		_, size, err := unicodeEscape(s.text[s.pos:])
 		if err != nil {
-			s.fail("%s", err)
+			s.failf("%s", err)
 		}
 		return size
 	default:
-		s.fail("unknown escape")
+		s.failf("unknown escape")
 		return 0
 	}
 }

@@ -232,7 +232,7 @@ func TestToleratedSignatures(t *testing.T) {
 			request := h.newCall(directory.SingleOrgSync, []byte(untidy))
 			sign(request)
 			got := h.do(t, request)
-			require.Equal(t, `{"resultCode": "000000", "resultMsg": "success."}`, got.body)
+			require.JSONEq(t, `{"resultCode": "000000", "resultMsg": "success."}`, got.body)
 			s := h.stored(t)
 			require.Len(t, s.Changes, 1)
 			require.Equal(t, "开发部", s.Changes[0].Department.Name)

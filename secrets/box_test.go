@@ -193,7 +193,8 @@ func TestKeyringSealsWhatItOpens(t *testing.T) {
 
 func TestNewKeysAreOfUse(t *testing.T) {
 	t.Parallel()
-	require.NotEqual(t, secrets.NewToken(), secrets.NewToken())
+	one, other := secrets.NewToken(), secrets.NewToken()
+	require.NotEqual(t, one, other)
 	token, err := base64.RawURLEncoding.DecodeString(secrets.NewToken())
 	require.NoError(t, err)
 	require.Len(t, token, 32)

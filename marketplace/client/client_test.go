@@ -69,7 +69,7 @@ func TestPushSignsWhatItSends(t *testing.T) {
 	require.Equal(t, client.Answer{Code: "000000", Message: "success."}, answer)
 
 	request, sent := got()
-	require.Equal(t, body, sent)
+	require.JSONEq(t, body, sent)
 	require.Equal(t, http.MethodPost, request.Method)
 	require.Equal(t, "/saasproduce/produceAPI/v2/tenantSync", request.URL.Path)
 	require.Equal(t, "1649813739534", request.Header.Get("x-timestamp"))

@@ -57,7 +57,7 @@ func (c *call) payloads(canonical []byte) []variant {
 		{append(slices.Clone(canonical), '\n'), "A line break stands behind the payload", "Sign the payload without it."},
 		{append(slices.Clone(c.body), '\n'), "A line break stands behind the body that was signed and not behind the one that was sent", "Sign the bytes that are sent."},
 	}
-	for _, make := range []struct {
+	for _, writing := range []struct {
 		text          func([]byte) []byte
 		cause, remedy string
 	}{
@@ -66,8 +66,8 @@ func (c *call) payloads(canonical []byte) []variant {
 		{sortedDeep, reserialised + "the members of nested objects are sorted too", "Sort the top level only; nested objects keep the order in which they arrived."},
 	} {
 		for _, source := range [][]byte{canonical, c.body} {
-			if text := make.text(source); text != nil {
-				all = append(all, variant{text, make.cause, make.remedy})
+			if text := writing.text(source); text != nil {
+				all = append(all, variant{text, writing.cause, writing.remedy})
 			}
 		}
 	}
@@ -193,10 +193,10 @@ func asciiOnly(text []byte) []byte {
 			out = append(out, byte(r))
 		case r > 0xFFFF:
 			high, low := utf16.EncodeRune(r)
-			escape(uint16(high)) //nolint:gosec // a surrogate
-			escape(uint16(low))  //nolint:gosec // a surrogate
+			escape(uint16(high))
+			escape(uint16(low))
 		default:
-			escape(uint16(r)) //nolint:gosec // at most 0xFFFF here
+			escape(uint16(r))
 		}
 	}
 	return out
@@ -257,7 +257,7 @@ func sortedDeep(text []byte) []byte {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	if encoder.Encode(value) != nil {
+	if err := encoder.Encode(value); err != nil {
 		return nil
 	}
 	sorted, err := marketplace.Canonical(b.Bytes())

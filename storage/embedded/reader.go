@@ -35,7 +35,7 @@ func (s *Store) States(ctx context.Context, f storage.EntityFilter, page storage
 	defer func() { _ = rows.Close() }()
 	var states []directory.State
 	for rows.Next() {
-		_, state, err := scanState(rows)
+		state, err := scanState(rows)
 		if err != nil {
 			return nil, "", fmt.Errorf("list states: %w", err)
 		}

@@ -127,10 +127,10 @@ func (v view) State(ctx context.Context) (directory.State, error) {
 // one refused: the latter are not known to anybody.
 const seenScope = "(last_full IS NOT NULL OR last_incremental IS NOT NULL)"
 
-const stateColumns = "id, dataset, instance_id, tenant_id, full_time, full_digest, departments, parent_missing, users, applications, seq, hold, last_full, last_incremental"
+const stateColumns = "dataset, instance_id, tenant_id, full_time, full_digest, departments, parent_missing, users, applications, seq, hold, last_full, last_incremental"
 
 func readState(ctx context.Context, q querier, scope directory.Scope) (directory.State, error) {
-	_, state, err := scanState(q.QueryRowContext(ctx,
+	state, err := scanState(q.QueryRowContext(ctx,
 		"SELECT "+stateColumns+" FROM scopes WHERE dataset = ? AND tenant_id = ? AND instance_id = ? AND "+seenScope,
 		string(scope.Dataset), scope.TenantID, scope.InstanceID))
 	if errors.Is(err, sql.ErrNoRows) {
@@ -139,12 +139,12 @@ func readState(ctx context.Context, q querier, scope directory.Scope) (directory
 	return state, err
 }
 
-func scanState(rows interface{ Scan(...any) error }) (id int64, s directory.State, err error) {
+func scanState(rows interface{ Scan(...any) error }) (s directory.State, err error) {
 	var hold, full, incremental sql.NullString
-	err = rows.Scan(&id, &s.Scope.Dataset, &s.Scope.InstanceID, &s.Scope.TenantID, &s.FullTime, &s.FullDigest,
+	err = rows.Scan(&s.Scope.Dataset, &s.Scope.InstanceID, &s.Scope.TenantID, &s.FullTime, &s.FullDigest,
 		&s.Departments, &s.ParentMissing, &s.Users, &s.Applications, &s.Seq, &hold, &full, &incremental)
 	if err != nil {
-		return 0, s, err
+		return s, err
 	}
 	for _, part := range []struct {
 		text sql.NullString
@@ -152,11 +152,11 @@ func scanState(rows interface{ Scan(...any) error }) (id int64, s directory.Stat
 	}{{hold, &s.Hold}, {full, &s.LastFull}, {incremental, &s.LastIncremental}} {
 		if part.text.Valid {
 			if err := json.Unmarshal([]byte(part.text.String), part.into); err != nil {
-				return 0, s, fmt.Errorf("stored state of %s: %w", s.Scope, err)
+				return s, fmt.Errorf("stored state of %s: %w", s.Scope, err)
 			}
 		}
 	}
-	return id, s, nil
+	return s, nil
 }
 
 // one reads an entity by its key.

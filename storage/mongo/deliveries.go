@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
@@ -102,14 +103,14 @@ func (s *Store) countSlots(ctx context.Context, where bson.D, into storage.SlotC
 func (s *Store) troubles(ctx context.Context, where bson.D, counts *storage.TargetCounts) error {
 	open := bson.A{int32(storage.SlotPending), int32(storage.SlotRetrying), int32(storage.SlotWaiting)}
 	var oldest, failed slotDoc
-	err := s.slots.FindOne(ctx, append(where[:len(where):len(where)],
+	err := s.slots.FindOne(ctx, append(slices.Clip(where),
 		bson.E{Key: "dirty", Value: bson.D{{Key: "$lt", Value: int64(never)}}}, bson.E{Key: "state", Value: bson.D{{Key: "$in", Value: open}}}),
 		options.FindOne().SetSort(bson.D{{Key: "dirty", Value: 1}})).Decode(&oldest)
 	if err != nil && !errors.Is(err, driver.ErrNoDocuments) {
 		return err
 	}
 	counts.Oldest = fromMillis(oldest.Dirty)
-	err = s.slots.FindOne(ctx, append(where[:len(where):len(where)], bson.E{Key: "failed", Value: bson.D{{Key: "$gt", Value: int64(0)}}}),
+	err = s.slots.FindOne(ctx, append(slices.Clip(where), bson.E{Key: "failed", Value: bson.D{{Key: "$gt", Value: int64(0)}}}),
 		options.FindOne().SetSort(bson.D{{Key: "failed", Value: -1}})).Decode(&failed)
 	if err != nil && !errors.Is(err, driver.ErrNoDocuments) {
 		return err

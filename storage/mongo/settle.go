@@ -156,7 +156,7 @@ func outcome(lease storage.Lease, slot *storage.Slot, now int64) []driver.WriteM
 	if slot.State == storage.SlotDelivered {
 		update = set(append(settled, bson.E{Key: "dirty", Value: int64(never)}))
 	}
-	overtaken := append(remote, bson.E{Key: "state", Value: int32(storage.SlotPending)}, bson.E{Key: "attempts", Value: 0},
+	overtaken := append(slices.Clone(remote), bson.E{Key: "state", Value: int32(storage.SlotPending)}, bson.E{Key: "attempts", Value: 0},
 		bson.E{Key: "class", Value: ""}, bson.E{Key: "error", Value: ""}, bson.E{Key: "failed", Value: int64(0)})
 	return []driver.WriteModel{
 		driver.NewUpdateOneModel().SetUpdate(update).SetFilter(of(

@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -100,7 +101,7 @@ func (s *Store) removeRecords(ctx context.Context, where bson.D) (total int, err
 				return total, err
 			}
 		}
-		result, err := s.journal.DeleteMany(ctx, append(where[:len(where):len(where)], bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}))
+		result, err := s.journal.DeleteMany(ctx, append(slices.Clip(where), bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}))
 		if err != nil {
 			return total, err
 		}

@@ -112,8 +112,8 @@ func (s *Store) open(ctx context.Context, scope directory.Scope, push string) (*
 
 // The bounds of the wait between two tries to open a scope that is taken.
 const (
-	openRetryMin = 5 * time.Millisecond
-	openRetryMax = 250 * time.Millisecond
+	openRetryFirst = 5 * time.Millisecond
+	openRetryLast  = 250 * time.Millisecond
 )
 
 // openScope opens a scope, settling what another has left open too long.
@@ -127,7 +127,7 @@ func (s *Store) openScope(ctx context.Context, scope directory.Scope, push strin
 			err = fmt.Errorf("push %s of %s has the scope: %w", held.Open, held.Owner, err)
 		}
 	}()
-	wait := openRetryMin
+	wait := openRetryFirst
 	for {
 		if doc, err = s.tryOpen(ctx, scope, push); err == nil || !duplicate(err) {
 			return doc, err
@@ -150,7 +150,7 @@ func (s *Store) openScope(ctx context.Context, scope directory.Scope, push strin
 		case <-ctx.Done():
 			return doc, ctx.Err()
 		case <-time.After(wait + rand.N(wait)):
-			wait = min(2*wait, openRetryMax)
+			wait = min(2*wait, openRetryLast)
 		}
 	}
 }

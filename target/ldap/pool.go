@@ -27,7 +27,7 @@ const (
 
 // The library bounds messages by a variable of the process only, and its own
 // bound is 2 GiB. Nothing else in the connector reads BER.
-func init() { ber.MaxPacketLengthBytes = maxMessage }
+func init() { ber.MaxPacketLengthBytes = maxMessage } //nolint:gochecknoinits // as said above
 
 var errClosed = errors.New("the connector is closed")
 

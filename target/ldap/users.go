@@ -179,7 +179,7 @@ func (c *Connector) updateUser(ctx context.Context, at entry, u target.User, att
 		}
 	}
 	dn := at.dn
-	if now.attribute != "uid" || now.value != u.UserName || !sameDN(parent, now.parent) {
+	if now.attribute != "uid" || now.value != u.UserName || !sameDN(parent, now.parent) { //nolint:nestif // one step of a rename after the other
 		if now.value != u.UserName {
 			if _, _, err := c.named(ctx, u); err != nil {
 				return err

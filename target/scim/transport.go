@@ -74,7 +74,7 @@ func basic(userName, password string) string {
 }
 
 // scimType is the kind of a refusal (RFC 7644 §3.12).
-type scimType string
+type scimType string //nolint:errname // the RFC's name
 
 func (s scimType) Error() string { return string(s) }
 

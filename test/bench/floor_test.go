@@ -109,5 +109,5 @@ func serveFloor(dir string) {
 		return
 	}
 	fmt.Println("floor http://" + listener.Addr().String())
-	_ = http.Serve(listener, router) //nolint:gosec // ends with the benchmark
+	_ = http.Serve(listener, router)
 }

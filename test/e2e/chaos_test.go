@@ -33,7 +33,7 @@ func TestChaos(t *testing.T) {
 	t.Parallel()
 	seeds := make([]uint64, *chaosSeeds)
 	for i := range seeds {
-		seeds[i] = uint64(i + 1) //nolint:gosec // small
+		seeds[i] = uint64(i + 1)
 	}
 	if *chaosSeed != 0 {
 		seeds = []uint64{*chaosSeed}
@@ -87,7 +87,7 @@ type chaosLife struct {
 func newChaosLife(seed uint64) *chaosLife {
 	l := &chaosLife{
 		enterprise: &enterprise{departments: map[string]directory.DepartmentItem{}, users: map[string]directory.UserItem{}, revoked: map[string]bool{}},
-		dice:       rand.New(rand.NewPCG(seed, 7)), //nolint:gosec // repeatable on purpose
+		dice:       rand.New(rand.NewPCG(seed, 7)),
 		clock:      time.Now().Add(-time.Hour).Truncate(time.Second),
 	}
 	l.add(directory.FlagAdd, &directory.TenantPush{OrderID: "o", Code: "acme", Name: "企业", DomainName: "acme.example.com"})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -56,9 +57,7 @@ func (c *connector) answer(method, path, body string, header http.Header) (code,
 	c.t.Helper()
 	request, err := http.NewRequestWithContext(context.Background(), method, c.base+path, strings.NewReader(body))
 	require.NoError(c.t, err)
-	for name, values := range header {
-		request.Header[name] = values
-	}
+	maps.Copy(request.Header, header)
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(c.t, err)
 	defer func() { _ = response.Body.Close() }()

@@ -46,7 +46,7 @@ func Start(ctx context.Context) (*Server, error) {
 }
 
 func (s *Server) start(ctx context.Context) error {
-	_, here, _, _ := runtime.Caller(0)
+	_, here, _, _ := runtime.Caller(0) //nolint:dogsled // where this file is, and nothing else
 	program := filepath.Join(s.dir, "mongowire")
 	build := exec.CommandContext(ctx, "go", "build", "-tags", "ferretdb_no_postgresql", "-o", program, ".")
 	build.Dir = filepath.Join(filepath.Dir(here), "..", "..", "..", "test", "peers", "mongowire")

@@ -175,7 +175,7 @@ func (s *Server) guard(handle http.HandlerFunc) http.HandlerFunc {
 func answer(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // the client may be gone
+	_ = json.NewEncoder(w).Encode(body) //nolint:errchkjson // the client may be gone
 }
 
 // refuse answers with the body of the server's 409s and of most 400s.

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -62,7 +63,7 @@ type Server struct {
 
 // New puts a server of a seed before inner. rate is in percent.
 func New(inner http.Handler, seed uint64, rate int) *Server {
-	return &Server{inner: inner, rate: rate, dice: rand.New(rand.NewPCG(seed, 0x5c1)), count: make(map[Fault]int)} //nolint:gosec // repeatable on purpose
+	return &Server{inner: inner, rate: rate, dice: rand.New(rand.NewPCG(seed, 0x5c1)), count: make(map[Fault]int)}
 }
 
 // Calm ends all misbehaviour.
@@ -73,9 +74,7 @@ func (s *Server) Struck() map[Fault]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	struck := make(map[Fault]int, len(s.count))
-	for fault, n := range s.count {
-		struck[fault] = n
-	}
+	maps.Copy(struck, s.count)
 	return struck
 }
 
