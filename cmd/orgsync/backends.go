@@ -45,7 +45,23 @@ func openBackends(ctx context.Context, c *config.Config, logger *slog.Logger) (*
 	if err != nil {
 		return nil, errors.Join(err, b.coordination.Close())
 	}
+	if err := whole(ctx, b.store); err != nil {
+		return nil, errors.Join(err, b.close())
+	}
 	return b, nil
+}
+
+// whole refuses a store that a migration has filled in part.
+func whole(ctx context.Context, store storage.Store) error {
+	loader, ok := store.(storage.Loader)
+	if !ok {
+		return nil
+	}
+	name, err := loader.Loading(ctx)
+	if err == nil && name != "" {
+		err = errors.New("a migration into this store has not ended; run the same `orgsync migrate` again")
+	}
+	return err
 }
 
 func (b *backends) openCoordination(c *config.Config, logger *slog.Logger) error {

@@ -5,13 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
-	"github.com/jedib0t/go-pretty/v6/progress"
 	"github.com/jedib0t/go-pretty/v6/table"
-	"golang.org/x/term"
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/marketplace/client"
@@ -53,13 +50,13 @@ func (s *sender) send(ctx context.Context, calls []call) error {
 	}
 	began := time.Now()
 	s.counts = make(map[string]int)
-	tick, done := s.progress(len(calls))
+	tick, done := showProgress(s.errOut, "Pushing", int64(len(calls)))
 	var failure error
 	for i := range calls {
 		if failure = s.one(ctx, &calls[i]); failure != nil {
 			break
 		}
-		tick()
+		tick(1)
 	}
 	done(failure == nil)
 	s.summary(len(calls), time.Since(began))
@@ -99,30 +96,6 @@ func (s *sender) one(ctx context.Context, c *call) error {
 		return errKeyRefused
 	}
 	return nil
-}
-
-// progress shows a bar where somebody can see it.
-func (s *sender) progress(total int) (tick func(), done func(ok bool)) {
-	file, isFile := s.errOut.(*os.File)
-	if !isFile || !term.IsTerminal(int(file.Fd())) {
-		return func() {}, func(bool) {}
-	}
-	bar := progress.NewWriter()
-	bar.SetOutputWriter(s.errOut)
-	bar.SetUpdateFrequency(100 * time.Millisecond)
-	bar.SetAutoStop(true)
-	tracker := &progress.Tracker{Message: "Pushing", Total: int64(total)}
-	bar.AppendTracker(tracker)
-	rendered := make(chan struct{})
-	go func() { bar.Render(); close(rendered) }()
-	return func() { tracker.Increment(1) }, func(ok bool) {
-		if ok {
-			tracker.MarkAsDone()
-		} else {
-			tracker.MarkAsErrored()
-		}
-		<-rendered
-	}
 }
 
 func (s *sender) summary(total int, took time.Duration) {

@@ -28,6 +28,8 @@ var notRun = map[string]string{
 	"make test": "is what runs this test",
 	"ORGSYNC_TEST_MONGO_URI='mongodb://…' go test ./storage/mongo/":                                               "wants the reader's own server; make test runs the suite against one of its own",
 	"ORGSYNC_BENCH_MONGO_URI='mongodb://…' go test -run '^$' -bench FullPushMongo -benchtime 1x ./storage/mongo/": "wants the reader's own server",
+	"orgsync migrate --from data --to-mongo mongodb://user:password@host/":                                        "needs a MongoDB; cmd/orgsync: TestADirectoryMovesIntoMongoAndBack runs it",
+	"orgsync migrate --from-mongo mongodb://user:password@host/ --to data":                                        "needs a MongoDB; cmd/orgsync: TestADirectoryMovesIntoMongoAndBack runs it",
 }
 
 // root is the repository.

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"io"
+	"os"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/progress"
+	"golang.org/x/term"
+)
+
+// showProgress shows a bar where somebody can see it. done ends it.
+func showProgress(w io.Writer, message string, total int64) (tick func(n int64), done func(ok bool)) {
+	file, isFile := w.(*os.File)
+	if !isFile || !term.IsTerminal(int(file.Fd())) {
+		return func(int64) {}, func(bool) {}
+	}
+	bar := progress.NewWriter()
+	bar.SetOutputWriter(w)
+	bar.SetUpdateFrequency(100 * time.Millisecond)
+	bar.SetAutoStop(true)
+	tracker := &progress.Tracker{Message: message, Total: total}
+	bar.AppendTracker(tracker)
+	rendered := make(chan struct{})
+	go func() { bar.Render(); close(rendered) }()
+	return tracker.Increment, func(ok bool) {
+		if ok {
+			tracker.MarkAsDone()
+		} else {
+			tracker.MarkAsErrored()
+		}
+		<-rendered
+	}
+}

@@ -1,0 +1,113 @@
+package storagetest
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
+)
+
+// movable is what both ends of a migration are.
+type movable interface {
+	storage.Store
+	storage.Dumper
+	storage.Loader
+}
+
+// dumped is what a store dumps, as comparable lines in no order.
+func dumped(b *bundle) (records []storage.Dumped, lines []string) {
+	b.Helper()
+	for record, err := range b.store.(movable).Dump(b.ctx) {
+		require.NoError(b, err)
+		text, err := json.Marshal(record)
+		require.NoError(b, err)
+		records, lines = append(records, record), append(lines, string(text))
+	}
+	slices.Sort(lines)
+	return records, lines
+}
+
+// eventful fills a store with one of everything: tombstones, a hold, slots in
+// several states, an unfinished push.
+func eventful(b *bundle) {
+	b.apply(acme, departments("a", "b"))
+	b.apply(other, departments("x"))
+	b.application("sealed", 1)
+	b.apply(acme, &directory.Plan{Users: []directory.User{user("zhang", "a", 1)}, Delta: directory.Delta{Users: 1}})
+	b.apply(debug, departments("t"))
+	b.relay("corp", storage.RelayOptions{Placements: true})
+	b.deliver("corp", acme)
+	gone := department("b", "", 2)
+	gone.Deleted = true
+	b.apply(acme, &directory.Plan{Departments: []directory.Department{gone}, Delta: directory.Delta{Departments: -1}, Decisions: []directory.Decision{{Kind: directory.KindDepartment, Key: "b"}}})
+	missing := department("c/%", "nobody", 1)
+	missing.ParentMissing = true
+	b.apply(acme, &directory.Plan{Departments: []directory.Department{missing}, Delta: directory.Delta{Departments: 1, ParentMissing: 1}})
+	b.relay("corp", storage.RelayOptions{Placements: true})
+	tasks := b.claim("corp", acme)
+	failed := tasks[0].Slot
+	failed.State, failed.ErrorClass, failed.LastError, failed.Attempts = storage.SlotDead, "permanent", "refused", 3
+	b.settle(failed)
+	b.hold("a")
+	require.NoError(b, b.store.Accept(b.ctx, b.record(other, directory.AllOrgSync), []byte("interrupted")))
+}
+
+// RunMoves checks that what one kind of store dumps another loads, and dumps
+// the same again. Both factories may be of one kind.
+func RunMoves(t *testing.T, from, to Factory) {
+	t.Helper()
+	t.Run("a dump that is loaded dumps the same", func(t *testing.T) {
+		t.Parallel()
+		source, target := newBundle(t, from), newBundle(t, to)
+		eventful(source)
+		records, want := dumped(source)
+		kinds := make(map[string]bool)
+		for i := range records {
+			kinds[records[i].Kind()] = true
+		}
+		require.Len(t, kinds, 5, "one of everything")
+
+		store := target.store.(movable)
+		require.NoError(t, store.BeginLoad(t.Context(), "m"))
+		require.NoError(t, store.Load(t.Context(), records[:len(records)/2]))
+		target.reopen()
+		store = target.store.(movable)
+		name, err := store.Loading(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "m", name)
+		require.ErrorIs(t, store.BeginLoad(t.Context(), "another"), storage.ErrConflict)
+		require.NoError(t, store.BeginLoad(t.Context(), "m"), "the same is resumed")
+		require.NoError(t, store.Load(t.Context(), records), "twice is once")
+		require.ErrorIs(t, store.EndLoad(t.Context(), "another"), storage.ErrConflict)
+		require.NoError(t, store.EndLoad(t.Context(), "m"))
+		target.reopen()
+		store = target.store.(movable)
+		require.ErrorIs(t, store.BeginLoad(t.Context(), "m"), storage.ErrConflict, "it is not empty")
+		_, got := dumped(target)
+		require.Equal(t, want, got)
+
+		// It is a working store: the feed goes on where it was, counters hold.
+		for _, b := range []*bundle{source, target} {
+			b.ids += 100
+			b.apply(acme, departments("new"))
+			require.Equal(t, 1, b.relay("corp", storage.RelayOptions{Placements: true}))
+		}
+		before, err := source.store.State(t.Context(), acme)
+		require.NoError(t, err)
+		after, err := target.store.State(t.Context(), acme)
+		require.NoError(t, err)
+		require.Equal(t, before.Seq, after.Seq)
+		require.Equal(t, before.Departments, after.Departments)
+		for _, scope := range []directory.Scope{acme, other} {
+			before, err := source.store.Counts(t.Context(), "corp", &scope)
+			require.NoError(t, err)
+			after, err := target.store.Counts(t.Context(), "corp", &scope)
+			require.NoError(t, err)
+			require.Equal(t, before, after)
+		}
+	})
+}
