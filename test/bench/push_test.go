@@ -140,13 +140,13 @@ func BenchmarkIncremental(b *testing.B) {
 	}
 }
 
-func incremental(b *testing.B, s *server, clients, pushes int) time.Duration {
-	b.Helper()
-	c := clientOf(b, s, clients)
+func incremental(tb testing.TB, s *server, clients, pushes int) time.Duration {
+	tb.Helper()
+	c := clientOf(tb, s, clients)
 	now := time.Now()
 	bodies := make([][]byte, pushes)
 	for i, d := range enterprise(pushes) {
-		bodies[i] = body(b, directory.FlagAdd, now.Add(time.Duration(i)*time.Millisecond), &directory.DepartmentPush{DepartmentItem: d})
+		bodies[i] = body(tb, directory.FlagAdd, now.Add(time.Duration(i)*time.Millisecond), &directory.DepartmentPush{DepartmentItem: d})
 	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -154,9 +154,9 @@ func incremental(b *testing.B, s *server, clients, pushes int) time.Duration {
 	for range clients {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < int64(pushes); i = next.Add(1) - 1 {
-				answer, err := c.Push(b.Context(), directory.SingleOrgSync, bodies[i])
+				answer, err := c.Push(tb.Context(), directory.SingleOrgSync, bodies[i])
 				if err != nil || answer.Code != "000000" {
-					b.Errorf("push %d: %v %v", i, answer, err)
+					tb.Errorf("push %d: %v %v", i, answer, err)
 					return
 				}
 			}
@@ -164,4 +164,20 @@ func incremental(b *testing.B, s *server, clients, pushes int) time.Duration {
 	}
 	wg.Wait()
 	return time.Since(began)
+}
+
+// The benchmarks measure what they say, so that they cannot rot unseen: one
+// small round of each against the program and its floor.
+func TestTheBenchmarksRun(t *testing.T) {
+	t.Parallel()
+	departments := enterprise(100)
+	require.Positive(t, writeRows(t, departments))
+	ours := startProgram(t)
+	now := time.Now()
+	require.Positive(t, timed(t, ours, body(t, directory.FlagModify, now, &directory.FullPush{Departments: departments})))
+	require.Positive(t, timed(t, ours, body(t, directory.FlagModify, now.Add(time.Second), &directory.FullPush{Departments: departments})))
+	require.Positive(t, ours.peakMB(t))
+	for _, s := range []*server{startProgram(t), startFloor(t)} {
+		require.Positive(t, incremental(t, s, 2, 20))
+	}
 }
