@@ -249,6 +249,7 @@ func TestBasePath(t *testing.T) {
 	for path, ok := range map[string]bool{
 		"": true, "/saasproduce": true, "/a/b-c_d.e~f": true,
 		"/": false, "saas": false, "/saas/": false, "/a//b": false, "/:name": false, "/*all": false, "/a b": false, "/api": false, "/api/v1": false, "/apix": true, "/?q": false,
+		"/healthz": false, "/readyz": false, "/metrics": false, "/healthz/saas": true,
 	} {
 		_, err := Load("", nil, map[string]any{"basePath": path})
 		require.Equal(t, ok, err == nil, "%q: %v", path, err)

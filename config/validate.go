@@ -48,11 +48,15 @@ func (v *checker) oneOf(name, value string, allowed ...string) {
 	v.checkf(slices.Contains(allowed, value), name, "%q: want %s", value, strings.Join(words, ", "))
 }
 
+// healthPaths are those beside the API that no production address can have.
+var healthPaths = []string{"/healthz", "/readyz", "/metrics"}
+
 func (v *checker) config(c *Config) {
 	v.checkf(validAddress(c.Listen), "listen", "%q: want host:port or :port", c.Listen)
 	v.checkf(c.DataDir != "", "dataDir", "empty")
 	v.checkf(pathPattern.MatchString(c.BasePath), "basePath", "%q: want /path of letters, digits, dots and dashes, without a slash at its end", c.BasePath)
 	v.checkf(!strings.HasPrefix(c.BasePath+"/", "/api/"), "basePath", "/api is taken by the API")
+	v.checkf(!slices.Contains(healthPaths, c.BasePath), "basePath", "%s is taken by the connector itself", c.BasePath)
 	v.keys(c)
 	v.checkf(c.RedisURL == "" || c.MongoURI != "", "redisUrl", "the embedded store is one process's; set mongoUri too, or remove the setting")
 	v.checkf(c.MongoDatabase != "", "mongoDatabase", "empty")

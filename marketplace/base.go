@@ -57,18 +57,28 @@ func NewBase(options Options, v1Window time.Duration, lifecycle Lifecycle, nonce
 	return &Base{desk: d, lifecycle: lifecycle, nonces: nonces, window: v1Window}, nil
 }
 
-func (b *Base) path() string {
+// paths are those of the production address, which may be registered with a
+// slash at its end: the marketplace adds nothing behind it here.
+func (b *Base) paths() []string {
 	if b.options.BasePath == "" {
-		return "/"
+		return []string{"/"}
 	}
-	return b.options.BasePath
+	return []string{b.options.BasePath, b.options.BasePath + "/"}
 }
 
 // RegisterV2 adds POST on the production address itself.
-func (b *Base) RegisterV2(router gin.IRouter) { router.POST(b.path(), b.handle(false, b.serveV2)) }
+func (b *Base) RegisterV2(router gin.IRouter) {
+	for _, path := range b.paths() {
+		router.POST(path, b.handle(false, b.serveV2))
+	}
+}
 
 // RegisterV1 adds GET on the production address itself.
-func (b *Base) RegisterV1(router gin.IRouter) { router.GET(b.path(), b.handle(true, b.serveV1)) }
+func (b *Base) RegisterV1(router gin.IRouter) {
+	for _, path := range b.paths() {
+		router.GET(path, b.handle(true, b.serveV1))
+	}
+}
 
 func (b *Base) serveV2(c *gin.Context, x *exchange) []byte {
 	body, members, release, err := b.read(c)

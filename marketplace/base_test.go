@@ -42,11 +42,12 @@ const (
 // both generations and the kit's V1.
 type production struct {
 	*testing.T
-	server *httptest.Server
-	store  *embedded.Store
-	log    *bytes.Buffer
-	nonces int
-	clock  atomic.Int64 // UNIX milliseconds
+	server  *httptest.Server
+	address string // what the marketplace was told
+	store   *embedded.Store
+	log     *bytes.Buffer
+	nonces  int
+	clock   atomic.Int64 // UNIX milliseconds
 }
 
 func (p *production) now() time.Time { return time.UnixMilli(p.clock.Load()).UTC() }
@@ -84,6 +85,7 @@ func newProduction(t *testing.T) *production {
 	base.RegisterV1(router)
 	kit.Register(router)
 	p.server = httptest.NewServer(router)
+	p.address = p.server.URL + basePath
 	t.Cleanup(func() {
 		p.server.Close()
 		_ = store.Close()
@@ -136,7 +138,7 @@ func (p *production) v2(body string, change func(url.Values)) baseReply {
 	if change != nil {
 		change(query)
 	}
-	request, err := http.NewRequestWithContext(context.Background(), http.MethodPost, p.server.URL+basePath+"?"+query.Encode(), strings.NewReader(body))
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodPost, p.address+"?"+query.Encode(), strings.NewReader(body))
 	require.NoError(p, err)
 	return p.send(request)
 }
@@ -154,7 +156,7 @@ func (p *production) v1(key string, params map[string]string, change func(url.Va
 	if change != nil {
 		change(query)
 	}
-	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, p.server.URL+basePath+"?"+query.Encode(), nil)
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodGet, p.address+"?"+query.Encode(), nil)
 	require.NoError(p, err)
 	a := p.send(request)
 	require.Contains(p, []string{marketplace.BodySign(baseKey, []byte(a.raw)), marketplace.BodySign(oldKey, []byte(a.raw))}, a.bodySign, a.raw)
@@ -242,6 +244,16 @@ func TestBaseV2TakesWhatIsTolerated(t *testing.T) {
 		q.Set("signature", strings.ToUpper(sign))
 	}
 	p.ok(p.v2(buyV2, seconds))
+}
+
+// The production address may be registered with a slash at its end, which the
+// marketplace then sends.
+func TestBaseAtAnAddressWithASlashAtItsEnd(t *testing.T) {
+	t.Parallel()
+	p := newProduction(t)
+	p.address += "/"
+	require.Equal(t, "b-1", p.ok(p.v2(buyV2, nil)).InstanceID)
+	p.ok(p.v1(baseKey, map[string]string{"activity": "queryInstance", "instanceId": "b-1"}, nil))
 }
 
 func TestBaseV2RemembersNonces(t *testing.T) {
