@@ -127,10 +127,10 @@ func (b *Box) Reseal(sealed []byte, purpose string) (resealed []byte, changed bo
 // Fingerprint tells whether two secrets are equal without opening them. It is
 // made with the first key, which it names, and useless without that key.
 func (b *Box) Fingerprint(value []byte) []byte {
-	return append(bytes.Clone(b.seal[:]), b.keys[b.seal].print(value)...)
+	return append(bytes.Clone(b.seal[:]), b.keys[b.seal].mark(value)...)
 }
 
-func (k boxKey) print(value []byte) []byte {
+func (k boxKey) mark(value []byte) []byte {
 	mac := hmac.New(sha256.New, k.fingerprint)
 	mac.Write(value)
 	return mac.Sum(nil)
@@ -141,10 +141,10 @@ func (k boxKey) print(value []byte) []byte {
 func (b *Box) Matches(fingerprint, value []byte) bool {
 	if len(fingerprint) == keyIDSize+sha256.Size {
 		key, ok := b.keys[[keyIDSize]byte(fingerprint[:keyIDSize])]
-		return ok && hmac.Equal(fingerprint[keyIDSize:], key.print(value))
+		return ok && hmac.Equal(fingerprint[keyIDSize:], key.mark(value))
 	}
 	for _, key := range b.keys {
-		if hmac.Equal(fingerprint, key.print(value)) {
+		if hmac.Equal(fingerprint, key.mark(value)) {
 			return true
 		}
 	}

@@ -111,11 +111,11 @@ func TestAFingerprintIsComparedAcrossKeys(t *testing.T) {
 	t.Parallel()
 	before, during, after := newBox(t, keyA), newBox(t, keyB, keyA), newBox(t, keyB)
 	old := before.Fingerprint([]byte("secret"))
-	for name, print := range map[string][]byte{"named": old, "without a name": old[4:]} {
-		require.True(t, before.Matches(print, []byte("secret")), name)
-		require.True(t, during.Matches(print, []byte("secret")), name)
-		require.False(t, during.Matches(print, []byte("secreT")), name)
-		require.False(t, after.Matches(print, []byte("secret")), "%s: its key is gone", name)
+	for name, mark := range map[string][]byte{"named": old, "without a name": old[4:]} {
+		require.True(t, before.Matches(mark, []byte("secret")), name)
+		require.True(t, during.Matches(mark, []byte("secret")), name)
+		require.False(t, during.Matches(mark, []byte("secreT")), name)
+		require.False(t, after.Matches(mark, []byte("secret")), "%s: its key is gone", name)
 	}
 	require.False(t, during.Matches(nil, []byte("secret")))
 	require.False(t, during.Matches(old[:20], []byte("secret")))
@@ -155,19 +155,19 @@ func TestResealingAClientSecretRenewsItsFingerprintToo(t *testing.T) {
 	oldPrint, newSealed := before.Fingerprint([]byte("s")), during.Box.Seal([]byte("s"), secrets.ClientSecretPurpose)
 	for _, sealed := range [][]byte{before.Seal([]byte("s"), secrets.ClientSecretPurpose), newSealed} {
 		require.True(t, during.SameClientSecret(sealed, oldPrint))
-		next, print, changed, err := during.ResealClientSecret(sealed, oldPrint)
+		next, mark, changed, err := during.ResealClientSecret(sealed, oldPrint)
 		require.NoError(t, err)
 		require.True(t, changed)
-		require.Equal(t, during.Box.Fingerprint([]byte("s")), print)
+		require.Equal(t, during.Box.Fingerprint([]byte("s")), mark)
 		plain, err := secrets.Keyring{Box: newBox(t, keyB)}.RevealClientSecret(next)
 		require.NoError(t, err)
 		require.Equal(t, "s", plain)
-		_, _, changed, err = during.ResealClientSecret(next, print)
+		_, _, changed, err = during.ResealClientSecret(next, mark)
 		require.NoError(t, err)
 		require.False(t, changed)
 	}
 	require.False(t, during.SameClientSecret([]byte("junk"), oldPrint))
-	_, _, _, err := during.ResealClientSecret(during.Box.Seal([]byte("s"), "other purpose"), oldPrint)
+	_, _, _, err := during.ResealClientSecret(during.Box.Seal([]byte("s"), "other purpose"), oldPrint) //nolint:dogsled // its error is the point
 	require.ErrorIs(t, err, secrets.ErrSealed)
 }
 

@@ -53,8 +53,8 @@ moved: every replica needs those of the data directory.
 
 Without --to-mongo or --from-mongo, ORGSYNC_MONGO_URI is the other end: it keeps
 the password out of the list of processes.`,
-		Example: `  orgsync migrate --from data --to-mongo mongodb://user:password@host/
-  orgsync migrate --from-mongo mongodb://user:password@host/ --to data`,
+		Example: `  orgsync migrate --from data --to-mongo mongodb://host/
+  orgsync migrate --from-mongo mongodb://host/ --to data`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := s.load()
