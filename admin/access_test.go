@@ -69,6 +69,7 @@ func TestHealthNeedsNoTokenAndTellsNothing(t *testing.T) {
 		recorder := w.callWith("", "GET", path, "")
 		require.Equal(t, http.StatusOK, recorder.Code)
 		require.JSONEq(t, want, recorder.Body.String())
+		require.Equal(t, http.StatusOK, w.callWith("", "HEAD", path, "").Code, "a probe that wants no body")
 	}
 }
 

@@ -104,8 +104,10 @@ func New(options Options) (*API, error) {
 
 // Register adds the routes, each with the query parameters it takes.
 func (a *API) Register(router gin.IRouter) {
-	router.GET("/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
-	router.GET("/readyz", a.ready)
+	for _, method := range []string{http.MethodGet, http.MethodHead} { // some probes ask for the status alone
+		router.Handle(method, "/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
+		router.Handle(method, "/readyz", a.ready)
+	}
 	router.GET("/metrics", a.authenticate, gin.WrapH(promhttp.HandlerFor(a.Gatherer, promhttp.HandlerOpts{})))
 
 	scope := []string{"dataset", "instanceId", "tenantId"}

@@ -34,6 +34,9 @@ func TestEveryRouteIsDocumentedWithAnExample(t *testing.T) {
 	parameter := regexp.MustCompile(`:(\w+)`)
 	var served []string
 	for _, route := range router.Routes() {
+		if route.Method == http.MethodHead {
+			continue // it goes with GET
+		}
 		served = append(served, route.Method+" "+parameter.ReplaceAllString(route.Path, "{$1}"))
 	}
 	text := read(t, "docs/api.md")
