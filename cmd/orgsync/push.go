@@ -17,7 +17,7 @@ import (
 type pushFlags struct {
 	url, keyFile, instance, tenant, flag string
 	app, publicKey                       string
-	test, dryRun                         bool
+	test, dryRun, allowEmpty             bool
 }
 
 // pushKind is one of the `push` commands.
@@ -83,6 +83,8 @@ before anything is sent. The exit code is 0 when every call was answered 000000.
 			sub.Flags().StringVar(&f.flag, "flag", kind.flags[0].String(), flagNames(kind.flags))
 		}
 		switch kind.name {
+		case "full":
+			sub.Flags().BoolVar(&f.allowEmpty, "allow-empty", false, "send a file without rows: all departments are to go")
 		case "users":
 			sub.Flags().StringVar(&f.app, "app", "", "appId (required)")
 		case "app":
@@ -167,7 +169,7 @@ func (f *pushFlags) read(kind pushKind, flag directory.Flag, path string) ([]cal
 	if err != nil {
 		return nil, err
 	}
-	maker := &callMaker{file: path, app: f.app, flag: flag}
+	maker := &callMaker{file: path, app: f.app, flag: flag, empty: f.allowEmpty}
 	if f.publicKey != "" {
 		if maker.publicKey, err = os.ReadFile(f.publicKey); err != nil {
 			return nil, fmt.Errorf("--public-key: %w", err)

@@ -78,6 +78,7 @@ type callMaker struct {
 	file, app string
 	flag      directory.Flag
 	publicKey []byte // PEM; nil: secrets are encrypted already
+	empty     bool   // a department list may be empty
 	errs      []error
 }
 
@@ -92,6 +93,10 @@ func department(r *row) directory.DepartmentItem {
 }
 
 func (m *callMaker) full(rows []row) []call {
+	if len(rows) == 0 && !m.empty {
+		m.errs = append(m.errs, fmt.Errorf("%s: no rows: an empty list asks the other side to delete every department; if you mean that, add --allow-empty", m.file))
+		return nil
+	}
 	full := &directory.FullPush{Departments: make([]directory.DepartmentItem, len(rows))}
 	c := call{payload: full, what: fmt.Sprintf("%d departments", len(rows)), first: place{1, 1}, last: place{1, 1}}
 	for i := range rows {

@@ -169,6 +169,8 @@ func TestFaultyFiles(t *testing.T) {
 		{"column twice", "full", "d.csv", "orgCode,orgName,orgCode\n", []string{`d.csv:1:17: column "orgCode": given twice`}},
 		{"empty CSV", "full", "d.csv", "", []string{"d.csv: empty; want a header line with orgCode, orgName, parentCode"}},
 		{"only a header", "org", "d.csv", "orgCode,orgName\n", []string{"the file has no rows: nothing to send"}},
+		{"a full list of none", "full", "d.csv", "orgCode,orgName\n", []string{"d.csv: no rows: an empty list asks the other side to delete every department; if you mean that, add --allow-empty"}},
+		{"a full JSON list of none", "full", "d.json", "[]", []string{"d.json: no rows: an empty list asks"}},
 		{"ragged", "full", "d.csv", "orgCode,orgName\n1,a\n2\n", []string{"d.csv:3:1: more or fewer values than the header line has columns"}},
 		{"bare quote", "full", "d.csv", "orgCode,orgName\n1,a\"b\n", []string{`d.csv:2:4: bare " in non-quoted-field`}},
 		{"missing values", "full", "d.csv", "orgCode,orgName\n,a\n2,\n", []string{"d.csv:2:1: orgCode: missing", "d.csv:3:3: orgName: missing"}},
