@@ -56,7 +56,7 @@ func (c Config) Validate() error {
 		errs = append(errs, errors.New("realm: empty"))
 	}
 	if c.ClientID == "" || c.ClientSecret == "" {
-		errs = append(errs, errors.New("auth: want clientId and clientSecret of a client with service account"))
+		errs = append(errs, errors.New("auth: want userName and password: the id and the secret of a client with a service account"))
 	}
 	if c.Timeout < 0 {
 		errs = append(errs, errors.New("timeout: less than zero"))

@@ -160,6 +160,7 @@ func TestGarbageInPlaceOfAnObjectIsNotTakenForIt(t *testing.T) {
 func TestValidateNamesEveryFault(t *testing.T) {
 	t.Parallel()
 	_, err := keycloak.New(keycloak.Config{Timeout: -1})
+	require.ErrorContains(t, err, "auth: want userName and password", "by the names that the settings have")
 	for _, want := range []string{"url", "realm", "auth", "timeout"} {
 		require.ErrorContains(t, err, want)
 	}
