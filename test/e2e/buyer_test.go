@@ -282,6 +282,10 @@ func (c *cluster) agree(at *connector, buyers []*buyer) {
 		}
 	}
 	groups, accounts := c.spy.picture(c.t.Context(), c.t)
+	maps.DeleteFunc(users, func(id string, u object) bool {
+		_, there := accounts[id]
+		return !u.Active && !there // revoked before it was delivered: never made only to be barred
+	})
 	p.same(departments, groups, "groups")
 	p.same(users, accounts, "accounts")
 	people, err := c.spy.Users(c.t.Context())
