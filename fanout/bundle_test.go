@@ -218,6 +218,12 @@ func (b *bundle) settledOr(name string, after int, died <-chan struct{}) {
 		case <-moved:
 		case <-died:
 			return
+		case <-time.After(time.Second):
+			// A request that a 429 has slowed waits for its turn by a clock that
+			// nobody else moves.
+			if r.rounds > 0 {
+				b.clock.advance(paceWait)
+			}
 		case <-deadline:
 			require.FailNow(b, "the fan-out does not come to rest", "%s: %+v", name, r)
 		}
