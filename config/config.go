@@ -78,6 +78,7 @@ type Target struct {
 	Timeout          time.Duration `koanf:"timeout" desc:"Of one request, default 30s."`
 	CAFile           string        `koanf:"caFile" desc:"PEM of further certificate authorities to trust."`
 	AllowPrivate     *bool         `koanf:"allowPrivate" desc:"Whether private and loopback addresses may be dialled: by default not for webhook, but for the others. Link-local and metadata addresses never are."`
+	Plaintext        bool          `koanf:"plaintext" desc:"Let credentials and personal data go unencrypted to another machine: http://, or ldap:// without StartTLS."`
 	Realm            string        `koanf:"realm" desc:"For keycloak: the realm."`
 	LDAP             LDAP          `koanf:"ldap"`
 }
@@ -91,7 +92,6 @@ type LDAP struct {
 	InactiveValue       string `koanf:"inactiveValue" desc:"What inactiveAttribute is set to, such as TRUE."`
 	ExternalIDAttribute string `koanf:"externalIDAttribute" desc:"Attribute that keeps our name for an entry, default businessCategory."`
 	RemoteIDAttribute   string `koanf:"remoteIDAttribute" desc:"Attribute that names an entry for good, default entryUUID."`
-	Plaintext           bool   `koanf:"plaintext" desc:"Let ldap:// go without StartTLS."`
 }
 
 // Auth is how a target lets us in.

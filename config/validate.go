@@ -100,6 +100,7 @@ func (v *checker) target(path string, t *Target) {
 	v.oneOf(path+".onRevoke", t.OnRevoke, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".onDelete", t.OnDelete, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".userNames", t.UserNames, "", "qualified", "plain")
+	v.checkf(!slices.Contains(t.Tenants, ""), path+".tenants", "an empty entry; want tenantIds, or * for all")
 	v.checkf(t.Concurrency >= 0, path+".concurrency", "less than 0")
 	v.auth(path+".auth", &t.Auth)
 	v.fits(path, t)

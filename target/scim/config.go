@@ -35,6 +35,7 @@ type Config struct {
 	MembersPerChange int
 	// ShortRetries within one attempt, default 2, less than 0 for none.
 	ShortRetries int
+	Plaintext    bool // let http:// go to other machines
 	// DenyPrivate refuses private and loopback addresses. Identity providers
 	// inside a company's network are usual, so they are allowed otherwise.
 	DenyPrivate bool
@@ -43,7 +44,7 @@ type Config struct {
 // Validate reports everything that is wrong at once.
 func (c Config) Validate() error {
 	var errs []error
-	if err := httpclient.CheckURL(c.URL); err != nil {
+	if err := httpclient.CheckURL(c.URL, c.Plaintext); err != nil {
 		errs = append(errs, err)
 	}
 	if c.Parents != "" && c.Parents != ParentsNested && c.Parents != ParentsOff {
