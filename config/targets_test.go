@@ -43,6 +43,7 @@ func TestSettingsThatATargetWouldNotUseAreRefused(t *testing.T) {
 		"type: webhook, auth: {type: signature, secrets: [whsec_secret], secretsFile: /nowhere}": "given themselves and as a file",
 		"type: webhook, parents: nested, auth: {type: signature, secrets: [whsec_x]}":            "targets[0].parents: for scim only",
 		"type: ldap, auth: {type: bearer, token: t}":                                             "ldap wants basic",
+		"type: ldap, scim: {profile: aws}":                                                       "targets[0].scim: for scim only",
 		"type: ldap, membersPerChange: 5":                                                        "targets[0].membersPerChange: for scim only",
 		"type: keycloak":                                                                         "keycloak wants basic",
 		"type: keycloak, auth: {type: basic, userName: c, password: p}, ldap: {baseDN: dc=b}":    "targets[0].ldap: for ldap only",

@@ -115,6 +115,7 @@ func (v *checker) fits(path string, t *Target) {
 	v.checkf(t.Type == "scim" || t.Parents == "", path+".parents", "for scim only")
 	v.checkf(t.Type == "scim" || t.MembersPerChange == 0, path+".membersPerChange", "for scim only")
 	v.checkf(t.Type == "keycloak" || t.Realm == "", path+".realm", "for keycloak only")
+	v.checkf(t.Type == "scim" || t.SCIM == SCIM{}, path+".scim", "for scim only")
 	v.checkf(t.Type == "ldap" || t.LDAP == LDAP{}, path+".ldap", "for ldap only")
 }
 

@@ -54,6 +54,11 @@ func of[C interface{ Validate() error }, T target.Connector](configure func(*con
 func scimConfig(t *config.Target) scim.Config {
 	return scim.Config{
 		URL: t.URL, BearerToken: t.Auth.Token.Reveal(), UserName: t.Auth.UserName, Password: t.Auth.Password.Reveal(),
+		Protocol: scim.Protocol{
+			Profile: scim.Profile(t.SCIM.Profile), UserChanges: scim.Method(t.SCIM.UserChanges), GroupChanges: scim.Method(t.SCIM.GroupChanges),
+			Lookup: scim.Lookup(t.SCIM.Lookup), Removal: scim.Removal(t.SCIM.MemberRemoval), Groups: scim.Use(t.SCIM.Groups), Bulk: scim.Use(t.SCIM.Bulk),
+			Names: scim.Names(t.SCIM.Names), Discovery: scim.Use(t.SCIM.Discovery),
+		},
 		Parents: scim.Parents(t.Parents), Timeout: t.Timeout, CAFile: t.CAFile, MembersPerChange: t.MembersPerChange, Plaintext: t.Plaintext,
 		DenyPrivate: !allowsPrivate(t, true),
 	}
@@ -127,6 +132,7 @@ func whereabouts(t *config.Target) string {
 var places = map[string]string{
 	"secrets": "auth", "baseDN": "ldap", "departmentsDN": "ldap", "inactiveDN": "ldap", "inactiveAttribute": "ldap", "inactiveValue": "ldap",
 	"externalIDAttribute": "ldap", "remoteIDAttribute": "ldap",
+	"profile": "scim", "userChanges": "scim", "groupChanges": "scim", "lookup": "scim", "memberRemoval": "scim", "groups": "scim", "bulk": "scim", "names": "scim", "discovery": "scim",
 }
 
 // checkTargets reports what a connector would not take, all at once.

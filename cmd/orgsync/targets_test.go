@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -34,6 +35,25 @@ func TestEveryTypeOfTargetIsBuilt(t *testing.T) {
 	require.Equal(t, "https://idp.example.com/scim", whereabouts(&configured[0]))
 }
 
+// A setting that is read and not passed on would be believed all the same.
+func TestEverySettingOfTheProtocolReachesTheConnector(t *testing.T) {
+	t.Parallel()
+	read := config.Target{}
+	members := reflect.ValueOf(&read.SCIM).Elem()
+	for i := range members.NumField() {
+		members.Field(i).SetString(members.Type().Field(i).Name)
+	}
+	passed := reflect.ValueOf(scimConfig(&read).Protocol)
+	require.Equal(t, members.NumField(), passed.NumField())
+	seen := make(map[string]bool)
+	for _, value := range passed.Fields() {
+		seen[value.String()] = true
+	}
+	for i := range members.NumField() {
+		require.True(t, seen[members.Type().Field(i).Name], members.Type().Field(i).Name)
+	}
+}
+
 func TestFaultsOfTargetsAreNamedAsInYAML(t *testing.T) {
 	t.Parallel()
 	err := checkTargets([]config.Target{
@@ -62,7 +82,7 @@ targets:
   - {name: corp-hook, type: webhook, url: "http://10.1.2.3/secret-path", auth: {type: signature, secrets: [whsec_short]}}
   - {name: corp-ldap, type: ldap, url: "https://x", auth: {type: basic, userName: cn=a, passwordFile: /nowhere}, realm: r, ldap: {baseDN: nonsense, inactiveAttribute: a}}
   - {name: corp-kc, type: keycloak, url: "http://sso.example.com", auth: {type: basic, userName: c, password: the-client-secret}}
-  - {name: corp-meta, type: scim, url: "https://169.254.169.254/scim", membersPerChange: -1}
+  - {name: corp-meta, type: scim, url: "https://169.254.169.254/scim", membersPerChange: -1, scim: {profile: ours, lookup: luck}}
   - {type: soap}
 `), 0o600))
 	_, err := (&settings{config: path}).load()
@@ -75,6 +95,7 @@ targets:
 		`target "corp-ldap": targets[2].ldap.baseDN: `, `target "corp-ldap": targets[2].ldap.inactiveValue: `,
 		`target "corp-kc": targets[3].url: http:// would show`, `target "corp-kc": targets[3].realm: `,
 		`target "corp-meta": targets[4].url: address is not allowed: 169.254.169.254`, `target "corp-meta": targets[4].membersPerChange: `,
+		`target "corp-meta": targets[4].scim.profile: "ours": want aws, entra, generic, okta`, `target "corp-meta": targets[4].scim.lookup: "luck": want externalId, name`,
 		`targets[5].name: `, `targets[5].type: "soap"`,
 	} {
 		require.ErrorContains(t, err, want)
