@@ -72,8 +72,7 @@ func (s *Server) bulk(w http.ResponseWriter, r *http.Request) {
 		}
 		results = append(results, result)
 	}
-	w.Header().Set("Content-Type", "application/scim+json")
-	_ = json.NewEncoder(w).Encode(bulkResponse{[]string{"urn:ietf:params:scim:api:messages:2.0:BulkResponse"}, results})
+	write(w, http.StatusOK, bulkResponse{[]string{"urn:ietf:params:scim:api:messages:2.0:BulkResponse"}, results})
 }
 
 // operate carries out one operation, in which others stand by their bulkId.

@@ -107,9 +107,18 @@ type refusalBody struct {
 }
 
 func (e *refusal) write(w http.ResponseWriter) {
+	write(w, e.status, refusalBody{[]string{"urn:ietf:params:scim:api:messages:2.0:Error"}, strconv.Itoa(e.status), e.kind, e.detail})
+}
+
+// write answers with JSON.
+func write(w http.ResponseWriter, status int, body any) {
+	text, err := json.Marshal(body)
+	if err != nil {
+		status = http.StatusInternalServerError
+	}
 	w.Header().Set("Content-Type", "application/scim+json")
-	w.WriteHeader(e.status)
-	_ = json.NewEncoder(w).Encode(refusalBody{[]string{"urn:ietf:params:scim:api:messages:2.0:Error"}, strconv.Itoa(e.status), e.kind, e.detail})
+	w.WriteHeader(status)
+	_, _ = w.Write(text)
 }
 
 // message is what the quirks look at of any body.
