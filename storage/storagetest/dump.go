@@ -52,6 +52,9 @@ func eventful(b *bundle) {
 	failed := tasks[0].Slot
 	failed.State, failed.ErrorClass, failed.LastError, failed.Attempts = storage.SlotDead, "permanent", "refused", 3
 	b.settle(failed)
+	decided := b.hold("a")
+	_, err := b.store.Decide(b.ctx, decided.ID, "no", reject)
+	require.NoError(b, err)
 	b.hold("a")
 	require.NoError(b, b.store.Accept(b.ctx, b.record(other, directory.AllOrgSync), []byte("interrupted")))
 }
