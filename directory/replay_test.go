@@ -8,33 +8,21 @@ import (
 	"github.com/openkoo/connector/directory"
 )
 
-func fullOf(at directory.SourceTime, codes ...string) *directory.Push {
-	list := &directory.FullPush{}
-	for _, code := range codes {
-		list.Departments = append(list.Departments, directory.DepartmentItem{Code: code, Name: code})
-	}
-	return &directory.Push{ID: "full", Flag: directory.FlagModify, SourceTime: at, Payload: list}
-}
-
 // A department that a push had deleted, newer than a full list that names it,
 // stayed away. From a full push after that deletion on a replay cannot know:
 // it says so in place of bringing the department back.
 func TestAReplayNoticesWhatItCannotKnow(t *testing.T) {
 	t.Parallel()
-	deletion := &directory.Push{
-		ID: "delete", Flag: directory.FlagDelete, SourceTime: 10,
-		Payload: &directory.DepartmentPush{DepartmentItem: directory.DepartmentItem{Code: "b"}},
-	}
-	whole, naming := fullOf(5, "a"), fullOf(7, "a", "b")
+	whole, naming := full(5, "a"), full(7, "a", "b")
 	replay := directory.NewReplay()
-	require.NoError(t, replay.Push(t.Context(), deletion, directory.Told{Result: directory.ResultUnchanged, Counts: directory.Counts{directory.ActionUnchanged: 1}}))
+	require.NoError(t, replay.Push(t.Context(), remove(10, "b"), directory.Told{Result: directory.ResultUnchanged, Counts: directory.Counts{directory.ActionUnchanged: 1}}))
 	first := directory.Told{Result: directory.ResultApplied, Counts: directory.Counts{directory.ActionCreate: 1}}
 	require.True(t, first.Whole())
 	require.NoError(t, replay.Push(t.Context(), whole, first))
 	second := directory.Told{Result: directory.ResultUnchanged, Counts: directory.Counts{directory.ActionUnchanged: 1, directory.ActionStale: 1}}
 	require.False(t, second.Whole())
 	require.NoError(t, replay.Push(t.Context(), naming, second))
-	require.Equal(t, []directory.DepartmentItem{{Code: "a", Name: "a"}}, replay.List())
+	require.Equal(t, []directory.DepartmentItem{item("a", "")}, replay.List())
 
 	late := directory.NewReplay()
 	require.NoError(t, late.Begin(t.Context(), whole))
