@@ -23,7 +23,9 @@ import (
 	"github.com/openkoo/connector/instance"
 	"github.com/openkoo/connector/intake"
 	"github.com/openkoo/connector/marketplace"
+	"github.com/openkoo/connector/marketplace/client"
 	"github.com/openkoo/connector/orgsync"
+	"github.com/openkoo/connector/restore"
 	"github.com/openkoo/connector/secrets"
 	"github.com/openkoo/connector/storage"
 	usersync "github.com/openkoo/connector/userSync"
@@ -119,7 +121,7 @@ func (a *app) wire(keyring secrets.Keyring) error {
 		return err
 	}
 	api, err := admin.New(admin.Options{
-		Token: a.config.AdminToken.Reveal(), Reader: a.store, Replayer: a.store, Health: a.store, Decider: a.intake, Deliverer: a.fanout,
+		Token: a.config.AdminToken.Reveal(), Reader: a.store, Replayer: a.store, Health: a.store, Decider: a.intake, Restorer: a.restorer(), Deliverer: a.fanout,
 		Revealer: keyring, Matches: matches(targets), Coordination: a.health, Instances: a.store, Completer: a.instances,
 		Gatherer: registry, Logger: a.logger,
 	})
@@ -136,6 +138,12 @@ func (a *app) wire(keyring secrets.Keyring) error {
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelWarn),
 	}
 	return nil
+}
+
+// restorer undoes pushes; what it makes of the journal goes in as a push does.
+func (a *app) restorer() *restore.Service {
+	codec := restore.Codec{Decode: marketplace.Decode, Encode: client.Body}
+	return restore.New(a.store, a.store, a.intake, codec, restore.Options{Logger: a.logger})
 }
 
 func matches(targets []fanout.Target) func(string, directory.Scope) bool {

@@ -187,7 +187,7 @@ func loadedEntity(d *storage.DumpedEntity) entityDoc {
 
 func (s *Store) loadedPush(ctx context.Context, d *storage.DumpedPush) (recordDoc, error) {
 	doc := recordOf(&d.Record)
-	doc.AppliedAt, doc.Phase, doc.Result, doc.Note = millis(d.AppliedAt), string(d.Phase), string(d.Result), d.Note
+	doc.AppliedAt, doc.DecidedAt, doc.Phase, doc.Result = millis(d.AppliedAt), millis(d.DecidedAt), string(d.Phase), string(d.Result)
 	if d.Counts != nil {
 		counts, err := json.Marshal(d.Counts)
 		if err != nil {

@@ -53,10 +53,13 @@ func eventful(b *bundle) {
 	failed := tasks[0].Slot
 	failed.State, failed.ErrorClass, failed.LastError, failed.Attempts = storage.SlotDead, "permanent", "refused", 3
 	b.settle(failed)
+	decided := b.hold("a")
+	_, err := b.store.Decide(b.ctx, decided.ID, "no", reject)
+	require.NoError(b, err)
 	b.hold("a")
 	require.NoError(b, b.store.Accept(b.ctx, b.record(other, directory.AllOrgSync), []byte("interrupted")))
 	b.create(newInstance("i/1"), "order/2", "order/1")
-	_, err := b.store.ChangeInstance(b.ctx, directory.Prod, "i/1", "order/0", func(i *directory.Instance, _ bool) (bool, error) {
+	_, err = b.store.ChangeInstance(b.ctx, directory.Prod, "i/1", "order/0", func(i *directory.Instance, _ bool) (bool, error) {
 		i.Frozen, i.DueAt = true, epoch.Add(time.Hour)
 		return true, nil
 	})
