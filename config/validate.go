@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -57,6 +58,7 @@ func (v *checker) config(c *Config) {
 	v.checkf(pathPattern.MatchString(c.BasePath), "basePath", "%q: want /path of letters, digits, dots and dashes, without a slash at its end", c.BasePath)
 	v.checkf(!strings.HasPrefix(c.BasePath+"/", "/api/"), "basePath", "/api is taken by the API")
 	v.checkf(!slices.Contains(healthPaths, c.BasePath), "basePath", "%s is taken by the connector itself", c.BasePath)
+	v.checkf(c.PublicURL == "" || validWebAddress(c.PublicURL), "publicUrl", "%q: want https://, a host, and the path", c.PublicURL)
 	v.keys(c)
 	v.checkf(c.RedisURL == "" || c.MongoURI != "", "redisUrl", "the embedded store is one process's; set mongoUri too, or remove the setting")
 	v.checkf(c.MongoDatabase != "", "mongoDatabase", "empty")
@@ -149,6 +151,11 @@ func validAddress(address string) bool {
 	}
 	n, err := strconv.Atoi(port)
 	return err == nil && n >= 0 && n <= 65535
+}
+
+func validWebAddress(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http")
 }
 
 func validEncryptionKey(text string) bool {
