@@ -79,7 +79,22 @@ type Target struct {
 	CAFile           string        `koanf:"caFile" desc:"PEM of further certificate authorities to trust."`
 	AllowPrivate     *bool         `koanf:"allowPrivate" desc:"Whether private and loopback addresses may be dialled: by default not for webhook, but for the others. Link-local and metadata addresses never are."`
 	Realm            string        `koanf:"realm" desc:"For keycloak: the realm."`
+	Backoff          Backoff       `koanf:"backoff"`
+	Rate             Rate          `koanf:"rate"`
 	LDAP             LDAP          `koanf:"ldap"`
+}
+
+// Backoff bounds the waits between the attempts at a target.
+type Backoff struct {
+	Base time.Duration `koanf:"base" desc:"Wait after the first failure, default 1s; it doubles with each further one, and a part of it is drawn."`
+	Max  time.Duration `koanf:"max" desc:"Longest wait after a failure, default 1h."`
+}
+
+// Rate bounds the requests to a target of all replicas together.
+type Rate struct {
+	PerSecond float64 `koanf:"perSecond" desc:"Requests a second at most, default as many as the target takes: it is sent fewer when it answers 429."`
+	Burst     int     `koanf:"burst" desc:"Requests at once after a rest, default a second's worth."`
+	Least     float64 `koanf:"least" desc:"Requests a second that refusals never slow it down below, default 1."`
 }
 
 // LDAP is where a target of type ldap is written to.

@@ -97,7 +97,7 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 		r.logger.Warn("dead letter", "scope", r.scope.String(), "kind", slot.Kind.String(), "key", slot.Key, "error", err)
 	default: // transient, needs-parent, gone
 		slot.Attempts++
-		slot.State, slot.DueAt = storage.SlotRetrying, now.Add(r.options.backoff(slot.Attempts))
+		slot.State, slot.DueAt = storage.SlotRetrying, now.Add(r.backoff(slot.Attempts))
 	}
 	r.settle(slot)
 }
