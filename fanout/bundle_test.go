@@ -317,6 +317,28 @@ func (b *bundle) slot(name string, scope directory.Scope, kind storage.SlotKind,
 	return found[key].Slot
 }
 
+// relayed waits until the fan-out has taken note of all that was pushed, though
+// a round may be under way.
+func (b *bundle) relayed(name string) {
+	b.Helper()
+	deadline := time.After(patience)
+	for {
+		b.mu.Lock()
+		moved := b.moved
+		b.mu.Unlock()
+		counts, err := b.store.Counts(b.Context(), name, nil)
+		require.NoError(b, err)
+		if counts.Unrelayed == 0 {
+			return
+		}
+		select {
+		case <-moved:
+		case <-deadline:
+			require.FailNow(b, "the change is not relayed", name)
+		}
+	}
+}
+
 // counts is how many slots of a target are in which state.
 func (b *bundle) counts(name string) storage.SlotCounts {
 	b.Helper()
