@@ -95,6 +95,23 @@ func (c *clock) advance(d time.Duration) (woken bool) {
 	return woken
 }
 
+// wakeRequest moves on to when the next request has its turn, if one waits for
+// it. Its runner waits too, until a time of its own.
+func (c *clock) wakeRequest(runner time.Time) {
+	c.mu.Lock()
+	var turn time.Time
+	for _, at := range c.waiters {
+		if !at.Equal(runner) && !at.After(c.at.Add(paceWait)) {
+			turn = earliest(turn, at)
+		}
+	}
+	wait := turn.Sub(c.at)
+	c.mu.Unlock()
+	if !turn.IsZero() {
+		c.advance(wait)
+	}
+}
+
 // peer is a SCIM server in process, behind a proxy that fails on demand.
 type peer struct {
 	*scimserver.Server
@@ -227,7 +244,7 @@ func (b *bundle) settledOr(name string, after int, died <-chan struct{}) {
 			// A request that a 429 has slowed waits for its turn by a clock that
 			// nobody else moves.
 			if r.rounds > 0 {
-				b.clock.advance(paceWait)
+				b.clock.wakeRequest(r.until)
 			}
 		case <-deadline:
 			require.FailNow(b, "the fan-out does not come to rest", "%s: %+v", name, r)
