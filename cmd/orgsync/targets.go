@@ -174,12 +174,14 @@ func nameTargets(configured []config.Target, err error) error {
 	}
 	lines := strings.Split(err.Error(), "\n")
 	slices.SortStableFunc(lines, func(a, b string) int { return of(a) - of(b) })
+	faults := make([]error, len(lines))
 	for n, line := range lines {
 		if i := of(line); i >= 0 && configured[i].Name != "" {
-			lines[n] = fmt.Sprintf("target %q: %s", configured[i].Name, line)
+			line = fmt.Sprintf("target %q: %s", configured[i].Name, line)
 		}
+		faults[n] = errors.New(line)
 	}
-	return errors.New(strings.Join(lines, "\n"))
+	return errors.Join(faults...)
 }
 
 func buildTargets(configured []config.Target) ([]fanout.Target, error) {
