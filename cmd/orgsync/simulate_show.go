@@ -50,7 +50,7 @@ func showSimulation(w io.Writer, report *simulate.Report) {
 		t.AppendRow(table.Row{r.ID, r.Title, outcome, time.Duration(r.Took).Milliseconds()})
 	}
 	t.Render()
-	showFindings(w, report)
+	showWrongAnswers(w, report)
 	showSkipped(w, report)
 	data := "debugging data (testFlag 1)"
 	if report.Production {
@@ -60,9 +60,9 @@ func showSimulation(w io.Writer, report *simulate.Report) {
 		report.Passed, len(report.Results), report.Failed, report.Skipped, report.Calls, data, report.Address, time.Duration(report.Took).Round(time.Millisecond))
 }
 
-// showFindings shows the first findings of each kind in full, and names the
+// showWrongAnswers shows the first findings of each kind in full, and names the
 // other cases: what is wrong in one place is often wrong in fifty answers.
-func showFindings(w io.Writer, report *simulate.Report) {
+func showWrongAnswers(w io.Writer, report *simulate.Report) {
 	shown := make(map[simulate.Kind]int)
 	others := make(map[simulate.Kind][]string)
 	var kinds []simulate.Kind
