@@ -102,9 +102,23 @@ func (v *checker) target(path string, t *Target) {
 	v.oneOf(path+".onRevoke", t.OnRevoke, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".onDelete", t.OnDelete, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".userNames", t.UserNames, "", "qualified", "plain")
+	v.checkf(!slices.Contains(t.Tenants, ""), path+".tenants", "an empty entry; want tenantIds, or * for all")
 	v.checkf(t.Concurrency >= 0, path+".concurrency", "less than 0")
+	v.rate(path+".rate", &t.Rate)
+	v.checkf(t.Backoff.Base >= 0, path+".backoff.base", "less than 0")
+	v.checkf(t.Backoff.Max == 0 || t.Backoff.Max >= t.Backoff.Base, path+".backoff.max", "less than backoff.base")
 	v.auth(path+".auth", &t.Auth)
 	v.fits(path, t)
+}
+
+// maxRate is more requests a second than any target takes.
+const maxRate = 100_000
+
+func (v *checker) rate(path string, r *Rate) {
+	v.checkf(r.PerSecond >= 0 && r.PerSecond <= maxRate, path+".perSecond", "want 0 to %d", maxRate)
+	v.checkf(r.Burst >= 0 && r.Burst <= maxRate, path+".burst", "want 0 to %d", maxRate)
+	v.checkf(r.Least >= 0 && r.Least <= maxRate, path+".least", "want 0 to %d", maxRate)
+	v.checkf(r.PerSecond == 0 || r.Least <= r.PerSecond, path+".least", "more than perSecond")
 }
 
 // fits refuses settings that the target's type would not use.
@@ -116,6 +130,7 @@ func (v *checker) fits(path string, t *Target) {
 	v.checkf(t.Type == "scim" || t.Parents == "", path+".parents", "for scim only")
 	v.checkf(t.Type == "scim" || t.MembersPerChange == 0, path+".membersPerChange", "for scim only")
 	v.checkf(t.Type == "keycloak" || t.Realm == "", path+".realm", "for keycloak only")
+	v.checkf(t.Type == "scim" || t.SCIM == SCIM{}, path+".scim", "for scim only")
 	v.checkf(t.Type == "ldap" || t.LDAP == LDAP{}, path+".ldap", "for ldap only")
 }
 

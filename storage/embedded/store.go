@@ -24,7 +24,7 @@ import (
 var schema string
 
 // schemaVersion is what this program reads and writes (PRAGMA user_version).
-const schemaVersion = 2
+const schemaVersion = 3
 
 // FileName is the database's name in its directory.
 const FileName = "orgsync.db"
@@ -160,6 +160,9 @@ func dsn(path string, readOnly bool) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode()
 }
 
+// decidedAt brings a database up to version 3.
+const decidedAt = "ALTER TABLE journal ADD COLUMN decided_at INTEGER NOT NULL DEFAULT 0;"
+
 func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 	var version int
 	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
@@ -171,9 +174,14 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 	case version > schemaVersion:
 		return fmt.Errorf("%s was written by a newer orgsync (schema %d, this one knows %d); use that program", path, version, schemaVersion)
 	}
-	missing := schema + instancesSchema
-	if version == 1 { // before the base interface
-		missing = instancesSchema
+	missing := ""
+	switch version {
+	case 0:
+		missing = schema + instancesSchema
+	case 1: // before the base interface
+		missing = instancesSchema + decidedAt
+	case 2: // before a decision had a time of its own
+		missing = decidedAt
 	}
 	statements := "BEGIN IMMEDIATE;" + missing + fmt.Sprintf("PRAGMA user_version = %d; COMMIT;", schemaVersion)
 	if _, err := conn.ExecContext(ctx, statements); err != nil {

@@ -56,6 +56,7 @@ func connect(ctx context.Context, uri, database string, opts Options) (*Store, e
 		options: opts, client: client,
 		directory: db.Collection("directory"), feed: majority(db, "directory"),
 		journal: db.Collection("journal"), slots: db.Collection("slots"), relays: db.Collection("relays"),
+		instances: majority(db, "instances"), orders: majority(db, "orders"),
 		changed: make(chan struct{}), sequencer: make(chan struct{}, 1), partSize: partSize,
 	}
 	s.life, s.end = context.WithCancel(context.Background())
@@ -266,12 +267,15 @@ var (
 		index("dirty", "t", "dirty"),
 		index("failed", "t", "failed"),
 	}
+	instanceIndexes = []indexSpec{
+		index("due", "due"),
+	}
 )
 
 // indexed are the collections with the indexes they need.
 var indexed = []struct {
 	collection string
 	indexes    []indexSpec
-}{{"directory", directoryIndexes}, {"journal", journalIndexes}, {"slots", slotIndexes}}
+}{{"directory", directoryIndexes}, {"journal", journalIndexes}, {"slots", slotIndexes}, {"instances", instanceIndexes}}
 
 var _ storage.Health = (*Store)(nil)
