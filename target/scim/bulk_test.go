@@ -320,16 +320,19 @@ func TestACallAmongOthersEndsWithItsContext(t *testing.T) {
 	proxy, connector, _ := bulky(t, wide, scimserver.Quirks{})
 	proxy.Always(proxy.Hang)
 	ctx, cancel := context.WithCancel(t.Context())
-	var all sync.WaitGroup
-	for _, u := range many(50) {
-		all.Go(func() {
-			_, err := connector.PutUser(ctx, u)
-			require.ErrorIs(t, err, context.Canceled) //nolint:testifylint // the goroutine ends with it
+	users := many(50)
+	ended := make(chan []error, 1)
+	go func() {
+		ended <- together(len(users), func(i int) error {
+			_, err := connector.PutUser(ctx, users[i])
+			return err
 		})
-	}
+	}()
 	require.Eventually(t, func() bool { return len(proxy.Requests()) > 0 }, 10*time.Second, time.Millisecond)
 	cancel()
-	all.Wait()
+	for _, err := range <-ended {
+		require.ErrorIs(t, err, context.Canceled)
+	}
 }
 
 func TestBulkIsUsedOnlyWhereItIsOfferedAndWanted(t *testing.T) {
