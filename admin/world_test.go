@@ -175,7 +175,8 @@ func (w *world) startSCIM(logger *slog.Logger, registry prometheus.Registerer) {
 	w.Cleanup(func() { require.NoError(w, connector.Close()) })
 	w.fanout, err = fanout.New(w.store, []fanout.Target{{
 		Name: "corp", Type: "scim", Connector: connector,
-		Match: func(scope directory.Scope) bool { return scope.Dataset == directory.Prod },
+		Match:    func(scope directory.Scope) bool { return scope.Dataset == directory.Prod },
+		Removals: &fanout.RemovalLimit{PerHour: 2, Percent: 5},
 	}}, fanout.Options{Logger: logger, Registerer: registry, BackoffBase: time.Millisecond})
 	require.NoError(w, err)
 }

@@ -79,7 +79,16 @@ type Target struct {
 	CAFile           string        `koanf:"caFile" desc:"PEM of further certificate authorities to trust."`
 	AllowPrivate     *bool         `koanf:"allowPrivate" desc:"Whether private and loopback addresses may be dialled: by default not for webhook, but for the others. Link-local and metadata addresses never are."`
 	Realm            string        `koanf:"realm" desc:"For keycloak: the realm."`
+	DeleteAfter      time.Duration `koanf:"deleteAfter" desc:"How long an account that is to be deleted is deactivated only, so that one that returns is not lost; 0 (the default) deletes at once."`
+	Removals         Removals      `koanf:"removals"`
 	LDAP             LDAP          `koanf:"ldap"`
+}
+
+// Removals bounds the deletions and deactivations at a target. What would
+// exceed both bounds is held.
+type Removals struct {
+	MaxPerHour *int `koanf:"maxPerHour" desc:"Deletions and deactivations that are always made within an hour, default 20. What exceeds this and maxPercent waits for a decision (orgsync holds)."`
+	MaxPercent *int `koanf:"maxPercent" desc:"Percentage of what the target has that may be deleted or deactivated within an hour, default 5; with 100 nothing is held."`
 }
 
 // LDAP is where a target of type ldap is written to.

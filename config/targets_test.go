@@ -43,7 +43,10 @@ func TestSettingsThatATargetWouldNotUseAreRefused(t *testing.T) {
 		"type: webhook, parents: nested, auth: {type: signature, secrets: [whsec_x]}":            "targets[0].parents: for scim only",
 		"type: ldap, auth: {type: bearer, token: t}":                                             "ldap wants basic",
 		"type: ldap, membersPerChange: 5":                                                        "targets[0].membersPerChange: for scim only",
-		"type: keycloak":                                                                         "keycloak wants basic",
+		"type: scim, deleteAfter: -1h":                                                           "targets[0].deleteAfter: less than 0",
+		"type: scim, removals: {maxPerHour: -1}":                                                 "targets[0].removals.maxPerHour: less than 0",
+		"type: scim, removals: {maxPercent: 101}":                                                "targets[0].removals.maxPercent: want 0 to 100",
+		"type: keycloak": "keycloak wants basic",
 		"type: keycloak, auth: {type: basic, userName: c, password: p}, ldap: {plaintext: true}": "targets[0].ldap: for ldap only",
 	} {
 		_, err := Load(write(t, "c.yaml", "targets: [{name: a, url: https://x, "+settings+"}]"), nil, nil)

@@ -101,6 +101,13 @@ func (v *checker) target(path string, t *Target) {
 	v.oneOf(path+".onDelete", t.OnDelete, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".userNames", t.UserNames, "", "qualified", "plain")
 	v.checkf(t.Concurrency >= 0, path+".concurrency", "less than 0")
+	v.checkf(t.DeleteAfter >= 0, path+".deleteAfter", "less than 0")
+	if t.Removals.MaxPerHour != nil {
+		v.checkf(*t.Removals.MaxPerHour >= 0, path+".removals.maxPerHour", "less than 0")
+	}
+	if t.Removals.MaxPercent != nil {
+		v.checkf(*t.Removals.MaxPercent >= 0 && *t.Removals.MaxPercent <= 100, path+".removals.maxPercent", "want 0 to 100")
+	}
 	v.auth(path+".auth", &t.Auth)
 	v.fits(path, t)
 }

@@ -47,7 +47,9 @@ type HeldDecision struct {
 // and all replicas see the same.
 type TargetRecord struct {
 	Name string `json:"name"`
-	Stop *Stop  `json:"stop,omitempty"`
+	// Revision counts the updates; the store sets it.
+	Revision int64 `json:"revision"`
+	Stop     *Stop `json:"stop,omitempty"`
 	// Removals counts the latest removals, oldest slice first.
 	Removals []RemovalCount `json:"removals,omitempty"`
 	// HeldSince is when removals began to be held, zero when none are.

@@ -19,7 +19,7 @@ func (s *Store) Target(ctx context.Context, targetName string) (storage.TargetRe
 }
 
 func readTarget(ctx context.Context, q querier, targetName string) (storage.TargetRecord, error) {
-	record := storage.TargetRecord{}
+	var record storage.TargetRecord
 	var data string
 	err := q.QueryRowContext(ctx, "SELECT data FROM targets WHERE name = ?", targetName).Scan(&data)
 	if err == nil {
@@ -42,6 +42,7 @@ func (s *Store) UpdateTarget(ctx context.Context, targetName string, change func
 		if err := change(&record); err != nil {
 			return err
 		}
+		record.Revision++
 		return writeTarget(ctx, t, &record)
 	})
 	return record, err

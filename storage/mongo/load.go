@@ -127,7 +127,7 @@ func (s *Store) gather(ctx context.Context, l *loading, d *storage.Dumped) error
 		return err
 	case d.Target != nil:
 		data, err := json.Marshal(d.Target)
-		put(&l.relays, targetID(d.Target.Name), targetDoc{Name: d.Target.Name, Data: string(data), Revision: 1})
+		put(&l.relays, targetID(d.Target.Name), targetDoc{Name: d.Target.Name, Data: string(data), Revision: d.Target.Revision})
 		return err
 	case d.Slot != nil:
 		doc := loadedSlot(d.Slot)

@@ -73,6 +73,7 @@ func (s *Store) UpdateTarget(ctx context.Context, targetName string, change func
 		if err := change(&record); err != nil {
 			return record, err
 		}
+		record.Revision = doc.Revision + 1
 		data, err := json.Marshal(record)
 		if err != nil {
 			return record, fmt.Errorf("encode record of target %s: %w", targetName, err)

@@ -53,10 +53,12 @@ var targetTests = map[string]func(*bundle){
 			Decision: &storage.HeldDecision{Approved: true, By: "bob", Reason: "yes", At: epoch, Removals: 4},
 		}
 		record, err = b.store.UpdateTarget(b.ctx, "t", func(r *storage.TargetRecord) error {
+			require.Zero(b, r.Revision)
 			*r = want
 			return nil
 		})
 		require.NoError(b, err)
+		want.Revision = 1
 		require.Equal(b, want, record)
 		b.reopen()
 		record, err = b.store.Target(b.ctx, "t")
@@ -101,6 +103,7 @@ var targetTests = map[string]func(*bundle){
 		record, err := b.store.Target(b.ctx, "t")
 		require.NoError(b, err)
 		require.Equal(b, cap(errs), record.Removals[0].Count)
+		require.EqualValues(b, cap(errs), record.Revision)
 	},
 
 	"objects are counted as they come and go": func(b *bundle) {
