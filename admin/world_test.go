@@ -29,6 +29,7 @@ import (
 	"github.com/openkoo/connector/marketplace"
 	"github.com/openkoo/connector/marketplace/client"
 	"github.com/openkoo/connector/orgsync"
+	"github.com/openkoo/connector/restore"
 	"github.com/openkoo/connector/secrets"
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/storage/embedded"
@@ -137,6 +138,7 @@ func newWorld(t *testing.T, edit ...func(*admin.Options)) *world {
 		Matches:  func(_ string, scope directory.Scope) bool { return scope.Dataset == directory.Prod },
 		Revealer: keyring, Gatherer: registry, Logger: logger, Now: w.now,
 	}
+	options.Restorer = restore.New(w.store, w.store, w.intake, restore.Codec{Decode: marketplace.Decode, Encode: client.Body}, restore.Options{Now: w.now, Logger: logger})
 	for _, e := range edit {
 		e(&options)
 	}
@@ -176,8 +178,9 @@ func (w *world) startSCIM(logger *slog.Logger, registry prometheus.Registerer) {
 	w.fanout, err = fanout.New(w.store, []fanout.Target{{
 		Name: "corp", Type: "scim", Connector: connector,
 		Match:    func(scope directory.Scope) bool { return scope.Dataset == directory.Prod },
+		Backoff:  fanout.Backoff{Base: time.Millisecond},
 		Removals: &fanout.RemovalLimit{PerHour: 2, Percent: 5},
-	}}, fanout.Options{Logger: logger, Registerer: registry, BackoffBase: time.Millisecond})
+	}}, fanout.Options{Logger: logger, Registerer: registry})
 	require.NoError(w, err)
 }
 

@@ -95,6 +95,23 @@ func (c *clock) advance(d time.Duration) (woken bool) {
 	return woken
 }
 
+// wakeRequest moves on to when the next request has its turn, if one waits for
+// it. Its runner waits too, until a time of its own.
+func (c *clock) wakeRequest(runner time.Time) {
+	c.mu.Lock()
+	var turn time.Time
+	for _, at := range c.waiters {
+		if !at.Equal(runner) && !at.After(c.at.Add(paceWait)) {
+			turn = earliest(turn, at)
+		}
+	}
+	wait := turn.Sub(c.at)
+	c.mu.Unlock()
+	if !turn.IsZero() {
+		c.advance(wait)
+	}
+}
+
 // peer is a SCIM server in process, behind a proxy that fails on demand.
 type peer struct {
 	*scimserver.Server
@@ -216,7 +233,7 @@ func (b *bundle) settledOr(name string, after int, died <-chan struct{}) {
 		b.mu.Lock()
 		r, moved := b.rests[name], b.moved
 		b.mu.Unlock()
-		if r.count > after && r.rounds == 0 && r.changed == b.store.Changed() {
+		if r.count > after && r.rounds == 0 && r.changed == b.store.Changed() && !b.wakes(name, r) {
 			return
 		}
 		select {
@@ -227,12 +244,20 @@ func (b *bundle) settledOr(name string, after int, died <-chan struct{}) {
 			// A request that a 429 has slowed waits for its turn by a clock that
 			// nobody else moves.
 			if r.rounds > 0 {
-				b.clock.advance(paceWait)
+				b.clock.wakeRequest(r.until)
 			}
 		case <-deadline:
 			require.FailNow(b, "the fan-out does not come to rest", "%s: %+v", name, r)
 		}
 	}
+}
+
+// wakes reports that a runner that rests is about to wake: its time has come,
+// or its gate has a word for it. Moving the clock on then would take the lease
+// of the round that it is about to begin.
+func (b *bundle) wakes(name string, r rest) bool {
+	due := !r.until.IsZero() && !r.until.After(b.clock.now())
+	return due || len(b.fanout.byName[name].gate.changed) > 0
 }
 
 // settled waits until every target has done what can be done now.
@@ -315,6 +340,28 @@ func (b *bundle) slot(name string, scope directory.Scope, kind storage.SlotKind,
 	require.NoError(b, err)
 	require.Contains(b, found, key)
 	return found[key].Slot
+}
+
+// relayed waits until the fan-out has taken note of all that was pushed, though
+// a round may be under way.
+func (b *bundle) relayed(name string) {
+	b.Helper()
+	deadline := time.After(patience)
+	for {
+		b.mu.Lock()
+		moved := b.moved
+		b.mu.Unlock()
+		counts, err := b.store.Counts(b.Context(), name, nil)
+		require.NoError(b, err)
+		if counts.Unrelayed == 0 {
+			return
+		}
+		select {
+		case <-moved:
+		case <-deadline:
+			require.FailNow(b, "the change is not relayed", name)
+		}
+	}
 }
 
 // counts is how many slots of a target are in which state.

@@ -45,7 +45,9 @@ func (r *runner) ask(ctx context.Context, due []directory.Scope, next time.Time)
 }
 
 // forgetAsked forgets the rounds asked for that are not under way here and
-// that another replica has done, or was given long enough to do.
+// that another replica has done, or was given long enough to do. One is under
+// way until the loop has seen its end: were it asked for again before, its end
+// would be taken for that of the next.
 func (r *runner) forgetAsked(due []directory.Scope, now time.Time) {
 	if len(r.asked) == 0 {
 		return
@@ -96,12 +98,9 @@ func (r *runner) deliver(ctx context.Context, key string) {
 		return
 	}
 	r.mu.Lock()
-	r.running[scope] = struct{}{}
+	r.running[scope]++
 	r.mu.Unlock()
 	err = r.round(ctx, scope, *r.capabilities.Load())
-	r.mu.Lock()
-	delete(r.running, scope)
-	r.mu.Unlock()
 	select {
 	case r.ended <- roundEnd{scope, err}:
 	case <-ctx.Done():
@@ -149,7 +148,7 @@ func (r *runner) closeGate(err error) {
 		return
 	}
 	r.logger.Warn("target is down; its changes wait until a probe succeeds", "error", err)
-	r.gate.down(err, min(retryAfter(err), maxRetryAfter), r.options.backoff)
+	r.gate.down(err, min(retryAfter(err), maxRetryAfter), r.backoff)
 }
 
 // trip tells the other replicas that the target is down. It does so also when
@@ -180,7 +179,7 @@ func (r *runner) resetBreaker(ctx context.Context) {
 // limited rests after the target refused a request for coming too fast, and
 // makes all replicas go slower. It returns until when.
 func (r *runner) limited(ctx context.Context, refusal error) time.Time {
-	until := r.gate.limited(min(retryAfter(refusal), maxRetryAfter), r.options.backoff)
+	until := r.gate.limited(min(retryAfter(refusal), maxRetryAfter), r.backoff)
 	r.meter.empty()
 	if err := r.shared.Shrink(ctx, r.Name, r.Rate, until.Sub(r.options.Now())); err != nil {
 		r.logger.Warn("the other replicas do not know yet that the target refused a request", "error", err)

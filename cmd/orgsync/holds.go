@@ -206,17 +206,9 @@ func countHeld(tenants []heldTenant, scope directory.Scope) []heldTenant {
 	return append(tenants, heldTenant{scope, 1})
 }
 
-// whoDecides names the person at the keyboard.
-func whoDecides() string {
-	if who, err := user.Current(); err == nil {
-		return who.Username
-	}
-	return "orgsync holds"
-}
-
 func decideHold(ctx context.Context, w io.Writer, client *apiClient, verb, push, reason string) error {
 	var answer struct{ Counts directory.Counts }
-	body := map[string]string{"by": whoDecides(), "reason": reason}
+	body := map[string]string{"by": operator(), "reason": reason}
 	if err := client.call(ctx, "POST", "/pushes/"+url.PathEscape(push)+"/"+verb, nil, body, &answer); err != nil {
 		return fmt.Errorf("%w; `orgsync holds list` shows what can be decided", err)
 	}
@@ -230,7 +222,7 @@ func decideHold(ctx context.Context, w io.Writer, client *apiClient, verb, push,
 
 func decideAtTarget(ctx context.Context, w io.Writer, client *apiClient, verb, target, reason string, query url.Values) error {
 	var answer struct{ Removals int }
-	body := map[string]string{"by": whoDecides(), "reason": reason}
+	body := map[string]string{"by": operator(), "reason": reason}
 	if err := client.call(ctx, "POST", "/targets/"+url.PathEscape(target)+"/deletions/"+verb, query, body, &answer); err != nil {
 		return fmt.Errorf("%w; `orgsync holds list` shows what can be decided", err)
 	}
@@ -240,4 +232,12 @@ func decideAtTarget(ctx context.Context, w io.Writer, client *apiClient, verb, t
 	}
 	fmt.Fprintf(w, "Approved: %d deletions and deactivations go to %s.\n", answer.Removals, target)
 	return nil
+}
+
+// operator is who gives the command.
+func operator() string {
+	if who, err := user.Current(); err == nil {
+		return who.Username
+	}
+	return "orgsync"
 }

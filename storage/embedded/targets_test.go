@@ -38,7 +38,7 @@ func TestOldDatabaseCountsItsObjects(t *testing.T) {
 	require.NoError(t, store.Settle(t.Context(), lease, []storage.Slot{slot}))
 	require.NoError(t, store.Close())
 	db := openRaw(t, filepath.Join(dir, embedded.FileName))
-	_, err = db.ExecContext(t.Context(), undoTargets+"PRAGMA user_version = 2")
+	_, err = db.ExecContext(t.Context(), undoTargets+"PRAGMA user_version = 3")
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 
