@@ -70,8 +70,16 @@ func (r *round) removal(t storage.Task) bool {
 	case t.Kind != storage.SlotUser:
 		return false
 	}
-	what, active := r.decideUser(t.User, true)
-	return what == fateAbsent || what == fatePut && !active && !strings.HasSuffix(t.Hash, inactiveMark)
+	switch what, active := r.decideUser(t.User, true); {
+	case what == fateAbsent:
+		return true
+	case what == fateLeave, active, strings.HasSuffix(t.Hash, inactiveMark):
+		return false
+	}
+	// Barring the accounts of a frozen instance is an order, and is taken back
+	// with the freeze.
+	what, active := r.Target.decideUser(t.User, true, directory.GoodStanding)
+	return what != fatePut || !active
 }
 
 // stays reports whether an object that is to be removed stays for now, or for

@@ -360,3 +360,32 @@ func TestLawNoMoreIsRemovedThanTheLimit(t *testing.T) {
 		}
 	})
 }
+
+// A freeze bars all accounts of an instance at once, whatever the limit; a
+// release that deletes them does not.
+func TestAFreezeIsNotHeldAndADeletionOnReleaseIs(t *testing.T) {
+	t.Parallel()
+	b, p := limited(t, RemovalLimit{}, func(t *Target) { t.OnRelease = Delete })
+	b.bought(acme)
+	active := func() (n int) {
+		for _, u := range p.Snapshot().Users {
+			if u.Active {
+				n++
+			}
+		}
+		return n
+	}
+	b.stands(acme, directory.StandingFrozen)
+	b.settled()
+	require.Zero(t, active())
+	b.stands(acme, directory.GoodStanding)
+	b.settled()
+	require.Equal(t, 40, active())
+	b.stands(acme, directory.StandingReleased)
+	b.settled()
+	_, users := p.Counts()
+	require.Equal(t, 40, users)
+	require.Equal(t, 40, b.decide(true))
+	_, users = p.Counts()
+	require.Zero(t, users)
+}
