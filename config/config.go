@@ -80,6 +80,13 @@ type Target struct {
 	AllowPrivate     *bool         `koanf:"allowPrivate" desc:"Whether private and loopback addresses may be dialled: by default not for webhook, but for the others. Link-local and metadata addresses never are."`
 	Realm            string        `koanf:"realm" desc:"For keycloak: the realm."`
 	LDAP             LDAP          `koanf:"ldap"`
+	Mapping          Mapping       `koanf:"mapping"`
+}
+
+// Mapping is expressions by the attribute that they set at the target.
+type Mapping struct {
+	User       map[string]string `koanf:"user" desc:"Attributes of an account and the expressions they are set by (docs/mapping.md)."`
+	Department map[string]string `koanf:"department" desc:"Attributes of a department, likewise."`
 }
 
 // LDAP is where a target of type ldap is written to.

@@ -101,6 +101,13 @@ type Fanout interface {
 	// and when the next of the others becomes due (zero: none is waiting).
 	DueScopes(ctx context.Context, targetName string, now time.Time) (due []directory.Scope, next time.Time, err error)
 
+	// Rerender makes the department and user slots of a target that are
+	// delivered or dead pending, unless fingerprint names the way in which they
+	// were rendered last, and notes it once all are. What then comes out as it
+	// was delivered is not sent again. It works in small steps, may be
+	// interrupted and begun again, and returns how many it made pending.
+	Rerender(ctx context.Context, targetName, fingerprint string) (int, error)
+
 	// Lease takes the right to deliver a scope to a target for ttl. ErrBusy if
 	// another owner has it. Taking it again gives a new lease and ends the
 	// owner's old one.

@@ -114,8 +114,10 @@ CREATE TRIGGER slots_count_delete AFTER DELETE ON slots BEGIN
   UPDATE slot_counts SET n = n - 1 WHERE target = old.target AND scope = old.scope AND state = old.state;
 END;
 
--- How far each target's relay has read the change feed.
+-- How far each target's relay has read the change feed, and the fingerprint of
+-- how its slots were rendered.
 CREATE TABLE relays (
   target TEXT PRIMARY KEY,
-  seq INTEGER NOT NULL
+  seq INTEGER NOT NULL,
+  rendering TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;

@@ -157,8 +157,9 @@ func dsn(path string, readOnly bool) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode()
 }
 
-// decidedAt brings a database up to version 3.
-const decidedAt = "ALTER TABLE journal ADD COLUMN decided_at INTEGER NOT NULL DEFAULT 0;"
+// schema3 brings a database from version 2 to version 3.
+const schema3 = "ALTER TABLE journal ADD COLUMN decided_at INTEGER NOT NULL DEFAULT 0;" +
+	"ALTER TABLE relays ADD COLUMN rendering TEXT NOT NULL DEFAULT '';"
 
 func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 	var version int
@@ -176,9 +177,9 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 	case 0:
 		missing = schema + instancesSchema
 	case 1: // before the base interface
-		missing = instancesSchema + decidedAt
-	case 2: // before a decision had a time of its own
-		missing = decidedAt
+		missing = instancesSchema + schema3
+	case 2: // before a decision had a time of its own, and a mapping a fingerprint
+		missing = schema3
 	}
 	statements := "BEGIN IMMEDIATE;" + missing + fmt.Sprintf("PRAGMA user_version = %d; COMMIT;", schemaVersion)
 	if _, err := conn.ExecContext(ctx, statements); err != nil {

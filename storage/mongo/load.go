@@ -129,7 +129,7 @@ func (s *Store) gather(ctx context.Context, l *loading, d *storage.Dumped) error
 		doc := loadedSlot(d.Slot)
 		put(&l.slots, doc.ID, doc)
 	case d.Relay != nil:
-		put(&l.relays, relayID(d.Relay.Target), relayDoc{Target: d.Relay.Target, Seq: d.Relay.Seq})
+		put(&l.relays, relayID(d.Relay.Target), relayDoc{Target: d.Relay.Target, Seq: d.Relay.Seq, Rendering: d.Relay.Rendering})
 	default:
 		return errors.New("MongoDB does not keep instances yet")
 	}
