@@ -100,6 +100,7 @@ func (v *checker) target(path string, t *Target) {
 	v.oneOf(path+".onRevoke", t.OnRevoke, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".onDelete", t.OnDelete, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".userNames", t.UserNames, "", "qualified", "plain")
+	v.checkf(!slices.Contains(t.Tenants, ""), path+".tenants", "an empty entry; want tenantIds, or * for all")
 	v.checkf(t.Concurrency >= 0, path+".concurrency", "less than 0")
 	v.auth(path+".auth", &t.Auth)
 	v.fits(path, t)
@@ -116,6 +117,7 @@ func (v *checker) fits(path string, t *Target) {
 	v.checkf(t.Type == "keycloak" || t.Realm == "", path+".realm", "for keycloak only")
 	v.checkf(t.Type != "webhook" || len(t.Mapping.User)+len(t.Mapping.Department) == 0, path+".mapping",
 		"not for webhook: its messages are whole snapshots; map where they are received")
+	v.checkf(t.Type == "scim" || t.SCIM == SCIM{}, path+".scim", "for scim only")
 	v.checkf(t.Type == "ldap" || t.LDAP == LDAP{}, path+".ldap", "for ldap only")
 }
 

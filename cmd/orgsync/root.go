@@ -95,7 +95,7 @@ func (s *settings) load() (*config.Config, error) {
 	}
 	c, err := config.Load(path, s.environ, flags)
 	if c != nil {
-		err = errors.Join(err, checkTargets(c.Targets))
+		err = nameTargets(c.Targets, errors.Join(err, checkTargets(c.Targets)))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the configuration has faults:\n%w\nSettings and their values: docs/configuration.md", err)

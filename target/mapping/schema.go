@@ -46,7 +46,8 @@ type Attribute struct {
 	Part Part
 	// Required refuses an empty value.
 	Required bool
-	// Default is the expression for what the connector makes of it unmapped.
+	// Default is the expression for what the connector makes of it unmapped,
+	// empty if it does not set it.
 	Default string
 	// Fixed says why it cannot be mapped; empty if it can.
 	Fixed string
@@ -105,7 +106,7 @@ func (s Schema) Defaults() Rules {
 func (o Object) defaults() map[string]string {
 	rules := make(map[string]string, len(o.Attributes))
 	for _, a := range o.Attributes {
-		if a.Fixed == "" {
+		if a.Fixed == "" && a.Default != "" {
 			rules[a.Name] = a.Default
 		}
 	}
