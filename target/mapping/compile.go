@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -146,9 +147,35 @@ func compile(source string, attribute Attribute, env any) (*vm.Program, error) {
 // inOneLine is an error of an expression with the place in it.
 func inOneLine(err error, source string) error {
 	if at, ok := errors.AsType[*file.Error](err); ok {
-		return fmt.Errorf("line %d, column %d: %s in %s", at.Line, at.Column+1, strings.ReplaceAll(at.Message, "\n", " "), flat(source))
+		return fmt.Errorf("line %d, column %d: %s in %s", at.Line, at.Column+1, plainly(at.Message), flat(source))
 	}
 	return fmt.Errorf("%s in %s", flat(err.Error()), flat(source))
+}
+
+// unknownMember is what the library says of a member that there is not.
+var unknownMember = regexp.MustCompile(`^type mapping\.(\w+) has no field (\w+)$`)
+
+// plainly says which members there are, where one was named that there is not.
+func plainly(message string) string {
+	found := unknownMember.FindStringSubmatch(message)
+	if found == nil {
+		return flat(message)
+	}
+	for _, part := range []any{Account{}, Tenant{}, Department{}, Origin{}} {
+		if t := reflect.TypeOf(part); t.Name() == found[1] {
+			return "no member " + found[2] + "; there are " + strings.Join(members(t), ", ")
+		}
+	}
+	return flat(message)
+}
+
+// members are the members of a part of an environment, as expressions name them.
+func members(t reflect.Type) []string {
+	names := make([]string, t.NumField())
+	for i := range names {
+		names[i] = t.Field(i).Tag.Get("expr")
+	}
+	return names
 }
 
 func flat(text string) string { return strings.Join(strings.Fields(text), " ") }
