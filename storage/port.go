@@ -280,5 +280,6 @@ type Store interface {
 	Reader
 	Health
 	Sweeper
+	Instances
 	Close() error
 }
