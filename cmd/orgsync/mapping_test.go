@@ -47,10 +47,10 @@ func TestFaultyMappingsAreNamedWithTheirPlace(t *testing.T) {
 		args, want []string
 	}{
 		{
-			"faults", "targets: [{name: a, type: scim, url: 'http://127.0.0.1:1', mapping: {user: {title: user.nmae, active: 'true'}, department: {title: '1'}}}]",
+			"faults", "targets: [{name: a, type: scim, url: 'http://127.0.0.1:1', mapping: {user: {title: user.nam, active: 'true'}, department: {title: '1'}}}]",
 			[]string{"check"},
 			[]string{
-				`target "a": targets[0].mapping.user.title: line 1, column 6: no member nmae; there are userName, `,
+				`target "a": targets[0].mapping.user.title: line 1, column 6: no member nam; there are userName, `,
 				`target "a": targets[0].mapping.user.active: cannot be mapped: onRevoke and onDelete decide who may sign in`,
 				`target "a": targets[0].mapping.department.title: no such attribute`,
 			},

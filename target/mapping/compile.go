@@ -46,8 +46,8 @@ type rule struct {
 
 // Compile checks rules against what a connector takes and compiles them. The
 // error lists everything that is wrong, a line for each, in the order of the
-// attributes' names: "user.displayName: line 1, column 6: unknown name nmae in
-// user.nmae".
+// attributes' names: "user.displayName: line 1, column 6: unknown name nam in
+// user.nam".
 func Compile(schema Schema, rules Rules) (*Mapper, error) {
 	m := &Mapper{}
 	var errs []error
@@ -96,14 +96,14 @@ var builtins = []string{
 // functions are those that could grow a text by a multiple, bounded.
 var functions = []expr.Option{
 	expr.Function("replace", func(params ...any) (any, error) {
-		text, old, with := params[0].(string), params[1].(string), params[2].(string)
+		text, old, with := params[0].(string), params[1].(string), params[2].(string) //nolint:forcetypeassert // the compiler has seen to it
 		if old == "" {
 			return nil, errors.New("replace: nothing to replace")
 		}
 		return bounded("replace", len(text)+strings.Count(text, old)*len(with), func() string { return strings.ReplaceAll(text, old, with) })
 	}, new(func(text, old, with string) string)),
 	expr.Function("join", func(params ...any) (any, error) {
-		parts, between := params[0].([]string), params[1].(string)
+		parts, between := params[0].([]string), params[1].(string) //nolint:forcetypeassert // likewise
 		size := len(parts) * len(between)
 		for _, part := range parts {
 			size += len(part)

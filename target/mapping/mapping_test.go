@@ -100,7 +100,7 @@ func TestNamesStandForTheObjectItself(t *testing.T) {
 func TestFaultsAreToldWithTheirPlace(t *testing.T) {
 	t.Parallel()
 	for source, want := range map[string]string{
-		`user.nmae`:                       `user.x-it: line 1, column 6: no member nmae; there are userName, signInName, name, role,`,
+		`user.nam`:                        `user.x-it: line 1, column 6: no member nam; there are userName, signInName, name, role,`,
 		"user.name +\n tenant.cod":        `user.x-it: line 2, column 9: `,
 		`usr.name`:                        `user.x-it: line 1, column 1: unknown name usr in usr.name`,
 		`user.name + 1`:                   `user.x-it: line 1, column 11: invalid operation: + (mismatched types string and int)`,
