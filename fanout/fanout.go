@@ -120,6 +120,8 @@ type Target struct {
 	// Rate bounds the requests of all replicas; the zero value leaves it to
 	// the target to refuse some.
 	Rate coordination.Rate
+	// Backoff bounds the waits after failures.
+	Backoff Backoff
 }
 
 // Options shape a Fanout; the zero value serves.
@@ -132,9 +134,6 @@ type Options struct {
 	Registerer prometheus.Registerer // default: metrics are not registered
 	// Jitter draws from [0, n) for the backoff, default math/rand/v2.
 	Jitter func(n time.Duration) time.Duration
-	// BackoffBase and BackoffMax bound the wait after a failure, defaults 1 s
-	// and 1 h.
-	BackoffBase, BackoffMax time.Duration
 	// Coordination is shared with other replicas on the same store; without,
 	// this one is alone.
 	Coordination Coordination
@@ -260,12 +259,6 @@ func (o Options) withDefaults() Options {
 	if o.Jitter == nil {
 		o.Jitter = rand.N[time.Duration]
 	}
-	if o.BackoffBase <= 0 {
-		o.BackoffBase = time.Second
-	}
-	if o.BackoffMax <= 0 {
-		o.BackoffMax = time.Hour
-	}
 	if o.Coordination == nil {
 		o.Coordination = local.New(local.Options{Now: o.Now})
 	} else if o.Poll <= 0 {
@@ -287,6 +280,7 @@ func (t Target) withDefaults() (Target, error) {
 	if t.Concurrency <= 0 {
 		t.Concurrency = 8
 	}
+	t.Backoff = t.Backoff.withDefaults()
 	var errs []error
 	if t.Name == "" {
 		errs = append(errs, errors.New("target without a name"))

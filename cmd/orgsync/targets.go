@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/openkoo/connector/config"
+	"github.com/openkoo/connector/coordination"
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/fanout"
 	"github.com/openkoo/connector/storage"
@@ -224,6 +225,7 @@ func buildTargets(configured []config.Target) ([]fanout.Target, error) {
 			Name: t.Name, Type: t.Type, Connector: connector, Match: matchOf(t),
 			OnRevoke: fanout.Policy(t.OnRevoke), OnDelete: fanout.Policy(t.OnDelete),
 			UserNames: fanout.Naming(t.UserNames), Mapping: mapped, Concurrency: t.Concurrency,
+			Backoff: fanout.Backoff(t.Backoff), Rate: coordination.Rate(t.Rate),
 		})
 	}
 	return targets, errors.Join(errs...)

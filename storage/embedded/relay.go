@@ -23,11 +23,12 @@ const markUsers = "UPDATE slots SET marks = marks + 1, attempts = 0, state = 1, 
 	" dirty_since = CASE WHEN state <> 4 THEN dirty_since ELSE ? END, due_at = ?" +
 	" WHERE target = ? AND scope = ?"
 
-// allUsers are those of a tenant; usersOf are those of a department, and the
-// memberships of those that are in no group: theirs may have come, or gone.
+// allUsers are those of a tenant; usersOf are those of a department, and their
+// memberships but for those that are in its group and at rest: the group may
+// have come, or gone, while a round decided without it.
 const (
 	allUsers = " AND kind = 2"
-	usersOf  = " AND kind IN (2, 4) AND (kind = 2 OR hash = '') AND key IN (SELECT key FROM entities INDEXED BY entities_parent WHERE scope = ? AND kind = 3 AND parent = ? AND flags & 1 = 0)"
+	usersOf  = " AND kind IN (2, 4) AND (kind = 2 OR state <> 4 OR grp <> ?) AND key IN (SELECT key FROM entities INDEXED BY entities_parent WHERE scope = ? AND kind = 3 AND parent = ? AND flags & 1 = 0)"
 )
 
 // Relay implements storage.Fanout.
@@ -120,7 +121,7 @@ func relayOne(ctx context.Context, t *tx, targetName string, options storage.Rel
 			kinds = append(kinds, storage.SlotPlacement)
 		}
 		// What its users look like holds the department's name.
-		if _, err := t.exec(ctx, markUsers+usersOf, now, now, targetName, c.scope, c.scope, c.key); err != nil {
+		if _, err := t.exec(ctx, markUsers+usersOf, now, now, targetName, c.scope, c.key, c.scope, c.key); err != nil {
 			return err
 		}
 	case directory.KindUser:

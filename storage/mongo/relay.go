@@ -248,10 +248,15 @@ func (s *Store) slotVersions(ctx context.Context, ids []string) (map[string]int6
 	return versions, nil
 }
 
-// markUsersIn makes the slots of the departments' users due, and the memberships
-// of those that are in no group: theirs may have come, or gone. Users not
-// relayed yet have no slots; they come by themselves.
+// markUsersIn makes the slots of the departments' users due, and their
+// memberships but for those that are in their group and at rest: the group may
+// have come, or gone, while a round decided without it. Users not relayed yet
+// have no slots; they come by themselves.
 func (s *Store) markUsersIn(ctx context.Context, targetName, scope string, codes []string) error {
+	unsettled := bson.E{Key: "$or", Value: bson.A{
+		bson.D{{Key: "state", Value: bson.D{{Key: "$ne", Value: int32(storage.SlotDelivered)}}}},
+		bson.D{{Key: "grp", Value: bson.D{{Key: "$nin", Value: codes}}}},
+	}}
 	after := ""
 	for {
 		users, err := s.entities(ctx, s.directory, bson.D{
@@ -271,7 +276,7 @@ func (s *Store) markUsersIn(ctx context.Context, targetName, scope string, codes
 		}
 		_, err = s.slots.BulkWrite(ctx, []driver.WriteModel{
 			driver.NewUpdateManyModel().SetFilter(of(accounts)).SetUpdate(s.due(nil)),
-			driver.NewUpdateManyModel().SetFilter(of(memberships, bson.E{Key: "hash", Value: ""})).SetUpdate(s.due(nil)),
+			driver.NewUpdateManyModel().SetFilter(of(memberships, unsettled)).SetUpdate(s.due(nil)),
 		})
 		if err != nil || len(users) < keysAtOnce {
 			return err

@@ -224,7 +224,8 @@ var slotTests = map[string]func(*bundle){
 		b.settle(lost)
 		member = b.slot("t", acme, storage.SlotMembership, "ann")
 		require.Equal(b, storage.SlotPending, member.State)
-		require.Empty(b, member.Hash)
+		require.Zero(b, member.Delivered)
+		require.Equal(b, "h", member.Hash, "it may be in other groups too")
 		require.True(b, member.DirtySince.Equal(epoch))
 	},
 
@@ -272,14 +273,29 @@ var slotTests = map[string]func(*bundle){
 		b.apply(acme, &directory.Plan{Users: []directory.User{user("ann", "a", 1), user("bob", "a", 1)}})
 		b.relay("t", storage.RelayOptions{})
 		b.deliver("t", acme)
-		alone := b.slot("t", acme, storage.SlotMembership, "ann")
-		alone.Hash = ""
-		b.settle(alone)
+		placed := b.slot("t", acme, storage.SlotMembership, "bob")
+		placed.Group = "a"
+		b.settle(placed)
 		b.apply(acme, departments("a"))
 		b.relay("t", storage.RelayOptions{})
 		require.Equal(b, storage.SlotPending, b.slot("t", acme, storage.SlotMembership, "ann").State)
 		require.Equal(b, storage.SlotDelivered, b.slot("t", acme, storage.SlotMembership, "bob").State)
 		require.Equal(b, storage.SlotPending, b.slot("t", acme, storage.SlotUser, "bob").State)
+	},
+
+	"an outcome overtaken by the department of a member stays pending": func(b *bundle) {
+		b.apply(acme, &directory.Plan{Users: []directory.User{user("ann", "a", 1)}})
+		b.relay("t", storage.RelayOptions{})
+		b.deliver("t", acme)
+		elsewhere := b.slot("t", acme, storage.SlotMembership, "ann")
+		elsewhere.Group, elsewhere.State = "b", storage.SlotRetrying
+		b.settle(elsewhere)
+		alone := b.claimed("t", acme)[storage.SlotMembership].Slot // for lack of a department
+		b.apply(acme, departments("a"))
+		b.relay("t", storage.RelayOptions{})
+		alone.Hash, alone.Group, alone.State = "", "", storage.SlotDelivered
+		b.settle(alone)
+		require.Equal(b, storage.SlotPending, b.slot("t", acme, storage.SlotMembership, "ann").State)
 	},
 
 	"dead letters are replayed, and only they": func(b *bundle) {
