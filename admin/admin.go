@@ -53,6 +53,17 @@ type Deliverer interface {
 	Resume(name string) error
 }
 
+// Resyncer compares a target with the store.
+type Resyncer interface {
+	Resync(ctx context.Context, name string, options fanout.ResyncOptions) (storage.Resync, error)
+}
+
+// Reports reads what resyncs have found.
+type Reports interface {
+	Resyncs(ctx context.Context, targetName string, page storage.Page) ([]storage.Resync, string, error)
+	Resync(ctx context.Context, id string) (storage.Resync, error)
+}
+
 // Options are what the API serves from.
 type Options struct {
 	Token     string
@@ -61,6 +72,8 @@ type Options struct {
 	Health    storage.Health
 	Decider   Decider
 	Deliverer Deliverer
+	Resyncer  Resyncer
+	Reports   Reports
 	// Instances and Completer serve the instances; nil leaves their routes out.
 	Instances Instances
 	Completer Completer
@@ -130,6 +143,9 @@ func (a *API) Register(router gin.IRouter) {
 	api.GET("/targets", takes(nil), a.targets)
 	api.POST("/targets/:name/pause", takes(nil), a.pause)
 	api.POST("/targets/:name/resume", takes(nil), a.resume)
+	api.POST("/targets/:name/resync", takes([]string{"dryRun", "acceptMissing"}), a.resync)
+	api.GET("/targets/:name/resyncs", takes([]string{"limit", "cursor"}), a.resyncs)
+	api.GET("/targets/:name/resyncs/:id", takes([]string{"format"}), a.resyncReport)
 	if a.Instances != nil {
 		a.registerInstances(api)
 	}

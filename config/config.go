@@ -78,6 +78,7 @@ type Target struct {
 	Timeout          time.Duration `koanf:"timeout" desc:"Of one request, default 30s."`
 	CAFile           string        `koanf:"caFile" desc:"PEM of further certificate authorities to trust."`
 	AllowPrivate     *bool         `koanf:"allowPrivate" desc:"Whether private and loopback addresses may be dialled: by default not for webhook, but for the others. Link-local and metadata addresses never are."`
+	ResyncEvery      time.Duration `koanf:"resyncEvery" desc:"How often the target is read out, compared and repaired, such as 24h; 0 for never (the default). Not for webhook."`
 	Realm            string        `koanf:"realm" desc:"For keycloak: the realm."`
 	LDAP             LDAP          `koanf:"ldap"`
 }

@@ -9,10 +9,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // minKeyLength is the shortest access key or token taken, in characters.
 const minKeyLength = 8
+
+// minResyncEvery is the shortest time between two resyncs of a target that the
+// schedule takes: each reads the whole of it.
+const minResyncEvery = 5 * time.Minute
 
 var (
 	namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
@@ -101,6 +106,8 @@ func (v *checker) target(path string, t *Target) {
 	v.oneOf(path+".onDelete", t.OnDelete, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".userNames", t.UserNames, "", "qualified", "plain")
 	v.checkf(t.Concurrency >= 0, path+".concurrency", "less than 0")
+	v.checkf(t.ResyncEvery == 0 || t.ResyncEvery >= minResyncEvery, path+".resyncEvery", "%s: want 0 or at least %s", t.ResyncEvery, minResyncEvery)
+	v.checkf(t.ResyncEvery == 0 || t.Type != "webhook", path+".resyncEvery", "not for webhook: there is nothing to read out")
 	v.auth(path+".auth", &t.Auth)
 	v.fits(path, t)
 }

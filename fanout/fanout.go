@@ -27,6 +27,9 @@ var ErrUnknownTarget = errors.New("no such target")
 type Store interface {
 	storage.Fanout
 	storage.Wakeups
+	storage.Resyncs
+	// Deliveries reads slots for a resync (see storage.Reader).
+	Deliveries(ctx context.Context, filter storage.DeliveryFilter, page storage.Page) ([]storage.Slot, string, error)
 }
 
 // Coordination is what the replicas that deliver to the same targets share.
@@ -102,6 +105,9 @@ type Target struct {
 	OnRevoke, OnDelete Policy
 	// UserNames defaults to Qualified.
 	UserNames Naming
+	// ResyncEvery is how often the target is compared with the store and
+	// repaired; zero for never.
+	ResyncEvery time.Duration
 	// Concurrency bounds the requests under way at once, default 8.
 	Concurrency int
 	// Rate bounds the requests of all replicas; the zero value leaves it to
@@ -131,6 +137,8 @@ type Options struct {
 
 	// resting hears of a runner that has nothing to do but wait.
 	resting func(targetName string, pause pause)
+	// resynced hears of a resync that has ended.
+	resynced func(storage.Resync)
 }
 
 // pause is a wait of a runner: how many rounds go on beside it, the store's

@@ -263,5 +263,6 @@ type Store interface {
 	Reader
 	Health
 	Sweeper
+	Resyncs
 	Close() error
 }

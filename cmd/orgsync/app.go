@@ -121,6 +121,7 @@ func (a *app) wire(keyring secrets.Keyring) error {
 	}
 	shown := admin.Options{
 		Token: a.config.AdminToken.Reveal(), Reader: a.store, Replayer: a.store, Health: a.store, Decider: a.intake, Deliverer: a.fanout,
+		Resyncer: a.fanout, Reports: a.store,
 		Revealer: keyring, Matches: matches(targets), Coordination: a.health,
 		Gatherer: registry, Logger: a.logger,
 	}

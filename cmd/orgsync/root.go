@@ -40,7 +40,7 @@ Next:       orgsync serve    the real thing, with generated keys in ./data`,
 	root.PersistentFlags().StringVar(&s.config, "config", "", "YAML file with the configuration (default ORGSYNC_CONFIG)")
 	root.PersistentFlags().StringVar(&s.dataDir, "data-dir", "", "directory of store and keys (default ./data)")
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run it:"}, &cobra.Group{ID: "operate", Title: "Look after it:"})
-	root.AddCommand(serveCommand(s), demoCommand(), pushCommand(s), statusCommand(s), keysCommand(s), holdsCommand(s), migrateCommand(s), explainCommand(s))
+	root.AddCommand(serveCommand(s), demoCommand(), pushCommand(s), statusCommand(s), keysCommand(s), holdsCommand(s), resyncCommand(s), migrateCommand(s), explainCommand(s))
 	return root
 }
 

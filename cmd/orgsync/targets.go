@@ -142,7 +142,7 @@ func buildTargets(configured []config.Target) ([]fanout.Target, error) {
 		targets = append(targets, fanout.Target{
 			Name: t.Name, Type: t.Type, Connector: connector, Match: matchOf(t),
 			OnRevoke: fanout.Policy(t.OnRevoke), OnDelete: fanout.Policy(t.OnDelete),
-			UserNames: fanout.Naming(t.UserNames), Concurrency: t.Concurrency,
+			UserNames: fanout.Naming(t.UserNames), Concurrency: t.Concurrency, ResyncEvery: t.ResyncEvery,
 		})
 	}
 	return targets, errors.Join(errs...)

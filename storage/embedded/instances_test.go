@@ -24,7 +24,7 @@ func TestOldDatabaseLearnsInstances(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, store.Close())
 	db := openRaw(t, filepath.Join(dir, embedded.FileName))
-	_, err = db.ExecContext(t.Context(), "DROP TABLE instances; DROP TABLE instance_orders; PRAGMA user_version = 1")
+	_, err = db.ExecContext(t.Context(), "DROP TABLE instances; DROP TABLE instance_orders; DROP TABLE resyncs; PRAGMA user_version = 1")
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 

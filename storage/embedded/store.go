@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -24,7 +25,7 @@ import (
 var schema string
 
 // schemaVersion is what this program reads and writes (PRAGMA user_version).
-const schemaVersion = 2
+const schemaVersion = 3
 
 // FileName is the database's name in its directory.
 const FileName = "orgsync.db"
@@ -168,10 +169,8 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 	case version > schemaVersion:
 		return fmt.Errorf("%s was written by a newer orgsync (schema %d, this one knows %d); use that program", path, version, schemaVersion)
 	}
-	missing := schema + instancesSchema
-	if version == 1 { // before the base interface
-		missing = instancesSchema
-	}
+	// What each version added: the directory, the base interface, resyncs.
+	missing := strings.Join([]string{schema, instancesSchema, resyncsSchema}[max(version, 0):], "")
 	statements := "BEGIN IMMEDIATE;" + missing + fmt.Sprintf("PRAGMA user_version = %d; COMMIT;", schemaVersion)
 	if _, err := conn.ExecContext(ctx, statements); err != nil {
 		_, _ = conn.ExecContext(ctx, "ROLLBACK")

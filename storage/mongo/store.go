@@ -27,6 +27,7 @@ type Store struct {
 	journal   *driver.Collection // pushes and the parts of long ones
 	slots     *driver.Collection
 	relays    *driver.Collection // cursors, leases, the feed's document
+	resyncs   *driver.Collection // reports
 
 	partSize  int // see the constant
 	turns     localTurns
