@@ -74,9 +74,10 @@ func (f *Fanout) Resync(ctx context.Context, name string, options ResyncOptions)
 	if err != nil {
 		return storage.Resync{}, fmt.Errorf("target %s: %w", name, err)
 	}
+	begun := job.report // the job is another's once it is handed over
 	select {
 	case r.resyncs <- job:
-		return job.report, nil
+		return begun, nil
 	case <-ctx.Done():
 	case <-time.After(acceptTimeout):
 	}

@@ -2,7 +2,12 @@ package target
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
 	"iter"
+	"strings"
 )
 
 // Lister is a connector whose target can be read out, for comparing it with
@@ -56,4 +61,35 @@ type Comparison struct {
 	Differ []string
 	// Print tells this very difference from others.
 	Print string
+}
+
+// Comparer gathers a Comparison, attribute by attribute.
+type Comparer struct {
+	c     Comparison
+	print strings.Builder
+}
+
+// Check notes whether an attribute is there as it was put. have is what is
+// there; of an attribute that has no value and is to have none there is nothing
+// to note.
+func (c *Comparer) Check(name string, same bool, have any) {
+	if same {
+		c.c.Same = append(c.c.Same, name)
+		return
+	}
+	c.c.Differ = append(c.c.Differ, name)
+	text, err := json.Marshal(have)
+	if err != nil {
+		text = fmt.Append(nil, have)
+	}
+	_, _ = fmt.Fprintf(&c.print, "%q=%s\n", name, text)
+}
+
+// Comparison is what was gathered.
+func (c *Comparer) Comparison() Comparison {
+	if len(c.c.Differ) > 0 {
+		sum := sha256.Sum256([]byte(c.print.String()))
+		c.c.Print = base64.RawStdEncoding.EncodeToString(sum[:9])
+	}
+	return c.c
 }

@@ -1,9 +1,6 @@
 package scim
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -25,28 +22,14 @@ func (c *Connector) CompareUser(found target.Found, want target.User) target.Com
 // not looked at.
 func (a attributes) compare(content any) target.Comparison {
 	resource, _ := content.(map[string]any)
-	var c target.Comparison
-	differing := make(map[string]any)
+	var c target.Comparer
 	for _, one := range a {
 		have := lookUp(resource, one.path)
-		switch {
-		case !alike(one.path, one.value, have):
-			c.Differ = append(c.Differ, one.path)
-			differing[one.path] = have
-		case one.value != nil:
-			c.Same = append(c.Same, one.path)
+		if same := alike(one.path, one.value, have); !same || one.value != nil {
+			c.Check(one.path, same, have)
 		}
 	}
-	if len(differing) > 0 {
-		// Decoded from JSON, it encodes; a map does so in the order of its keys.
-		text, err := json.Marshal(differing)
-		if err != nil {
-			text = []byte(fmt.Sprint(differing))
-		}
-		sum := sha256.Sum256(text)
-		c.Print = base64.RawStdEncoding.EncodeToString(sum[:9])
-	}
-	return c
+	return c.Comparison()
 }
 
 // lookUp finds what a path names: an attribute, one inside another, or one of

@@ -72,6 +72,7 @@ func Run(t *testing.T, bench Bench) {
 	all := make(map[string]func(*law))
 	for part, laws := range map[string]map[string]func(*law){
 		"objects": objectLaws, "found again": searchLaws, "members": memberLaws, "failures": failureLaws, "classes": classLaws(),
+		"lists": listLaws, "failures/lists": brokenLists,
 	} {
 		for name, test := range laws {
 			all[part+"/"+name] = test
