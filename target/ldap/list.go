@@ -223,8 +223,7 @@ func (c *Connector) CompareUser(f target.Found, want target.User) target.Compari
 	r.Check("uid", u.at.attribute == "uid" && u.at.value == want.UserName, u.at.value)
 	for _, a := range userAttributes(want) {
 		have := u.values[strings.ToLower(a.Type)]
-		switch {
-		case len(a.Vals) > 0 || len(have) > 0:
+		if len(a.Vals) > 0 || len(have) > 0 {
 			r.Check(a.Type, slices.Equal(slices.Sorted(slices.Values(have)), slices.Sorted(slices.Values(a.Vals))), have)
 		}
 	}

@@ -124,7 +124,8 @@ var listLaws = map[string]func(*law){
 		lister := l.lister()
 		l.putUser(l.user("ann"))
 		l.putDepartment(l.department("a"))
-		for range lister.List(l.ctx, through) {
+		for _, err := range lister.List(l.ctx, through) {
+			require.NoError(l, err)
 			break
 		}
 	},
