@@ -105,6 +105,7 @@ func (v *checker) target(path string, t *Target) {
 	v.oneOf(path+".onRevoke", t.OnRevoke, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".onDelete", t.OnDelete, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".userNames", t.UserNames, "", "qualified", "plain")
+	v.checkf(!slices.Contains(t.Tenants, ""), path+".tenants", "an empty entry; want tenantIds, or * for all")
 	v.checkf(t.Concurrency >= 0, path+".concurrency", "less than 0")
 	v.checkf(t.ResyncEvery == 0 || t.ResyncEvery >= minResyncEvery, path+".resyncEvery", "%s: want 0 or at least %s", t.ResyncEvery, minResyncEvery)
 	v.checkf(t.ResyncEvery == 0 || t.Type != "webhook", path+".resyncEvery", "not for webhook: there is nothing to read out")
@@ -121,6 +122,7 @@ func (v *checker) fits(path string, t *Target) {
 	v.checkf(t.Type == "scim" || t.Parents == "", path+".parents", "for scim only")
 	v.checkf(t.Type == "scim" || t.MembersPerChange == 0, path+".membersPerChange", "for scim only")
 	v.checkf(t.Type == "keycloak" || t.Realm == "", path+".realm", "for keycloak only")
+	v.checkf(t.Type == "scim" || t.SCIM == SCIM{}, path+".scim", "for scim only")
 	v.checkf(t.Type == "ldap" || t.LDAP == LDAP{}, path+".ldap", "for ldap only")
 }
 

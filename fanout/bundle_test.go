@@ -95,6 +95,23 @@ func (c *clock) advance(d time.Duration) (woken bool) {
 	return woken
 }
 
+// pace moves on to the first turn that a request waits for, and not for the
+// sake of a runner, which waits until besides.
+func (c *clock) pace(besides time.Time) {
+	c.mu.Lock()
+	var first time.Time
+	for _, at := range c.waiters {
+		if !at.Equal(besides) && at.Sub(c.at) <= paceWait {
+			first = earliest(first, at)
+		}
+	}
+	now := c.at
+	c.mu.Unlock()
+	if !first.IsZero() {
+		c.advance(first.Sub(now))
+	}
+}
+
 // peer is a SCIM server in process, behind a proxy that fails on demand.
 type peer struct {
 	*scimserver.Server
@@ -219,7 +236,7 @@ func (b *bundle) settledOr(name string, after int, died <-chan struct{}) {
 		b.mu.Lock()
 		r, moved := b.rests[name], b.moved
 		b.mu.Unlock()
-		if r.count > after && r.rounds == 0 && r.changed == b.store.Changed() {
+		if r.count > after && r.rounds == 0 && r.changed == b.store.Changed() && !b.wakes(name, r) {
 			return
 		}
 		select {
@@ -230,12 +247,20 @@ func (b *bundle) settledOr(name string, after int, died <-chan struct{}) {
 			// A request that a 429 has slowed waits for its turn by a clock that
 			// nobody else moves.
 			if r.rounds > 0 {
-				b.clock.advance(paceWait)
+				b.clock.pace(r.until)
 			}
 		case <-deadline:
 			require.FailNow(b, "the fan-out does not come to rest", "%s: %+v", name, r)
 		}
 	}
+}
+
+// wakes reports that a runner that rests is about to wake: its time has come,
+// or its gate has a word for it. Moving the clock on then would take the lease
+// of the round that it is about to begin.
+func (b *bundle) wakes(name string, r rest) bool {
+	due := !r.until.IsZero() && !r.until.After(b.clock.now())
+	return due || len(b.fanout.byName[name].gate.changed) > 0
 }
 
 // settled waits until every target has done what can be done now.

@@ -290,7 +290,7 @@ func (r *runner) compareAll(ctx context.Context, job *resyncJob) error {
 	side := &compared{runner: r, capabilities: capabilities, lister: lister, report: report}
 	saved := r.options.Now()
 	return resync.Run(ctx, side, lister.List(ctx, side.through), report, resync.Options{
-		Members: capabilities.Memberships, AcceptMissing: job.options.AcceptMissing, Lenient: report.By == bySchedule,
+		Members: capabilities.Memberships, NoDepartments: capabilities.NoDepartments, AcceptMissing: job.options.AcceptMissing, Lenient: report.By == bySchedule,
 		Previous: job.previous, MaxDrifts: maxDrifts,
 		Progress: func(ctx context.Context) {
 			now := r.options.Now()

@@ -40,7 +40,7 @@ Next:       orgsync serve    the real thing, with generated keys in ./data`,
 	root.PersistentFlags().StringVar(&s.config, "config", "", "YAML file with the configuration (default ORGSYNC_CONFIG)")
 	root.PersistentFlags().StringVar(&s.dataDir, "data-dir", "", "directory of store and keys (default ./data)")
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run it:"}, &cobra.Group{ID: "operate", Title: "Look after it:"})
-	root.AddCommand(serveCommand(s), demoCommand(), pushCommand(s), statusCommand(s), keysCommand(s), holdsCommand(s), resyncCommand(s), migrateCommand(s), explainCommand(s))
+	root.AddCommand(serveCommand(s), demoCommand(), pushCommand(s), statusCommand(s), keysCommand(s), holdsCommand(s), resyncCommand(s), restoreCommand(s), migrateCommand(s), explainCommand(s))
 	return root
 }
 
@@ -95,7 +95,7 @@ func (s *settings) load() (*config.Config, error) {
 	}
 	c, err := config.Load(path, s.environ, flags)
 	if c != nil {
-		err = errors.Join(err, checkTargets(c.Targets))
+		err = nameTargets(c.Targets, errors.Join(err, checkTargets(c.Targets)))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the configuration has faults:\n%w\nSettings and their values: docs/configuration.md", err)

@@ -88,7 +88,7 @@ func (r *run) survey(slots []storage.Slot, wanted map[string]storage.SlotKey, a 
 		if _, ok := wanted[slot.RemoteID]; ok && slot.RemoteID != "" {
 			wanted[slot.RemoteID] = slot.SlotKey
 		}
-		if slot.RemoteID == "" || !r.steady(slot) {
+		if slot.RemoteID == "" || !r.steady(slot) || !r.listed(slot.Kind) {
 			continue
 		}
 		a.objects++
@@ -103,10 +103,15 @@ func (r *run) survey(slots []storage.Slot, wanted map[string]storage.SlotKey, a 
 
 // suspect reports an object that is to be judged after the list.
 func (r *run) suspect(slot storage.Slot) bool {
-	if slot.RemoteID == "" || !r.steady(slot) {
+	if slot.RemoteID == "" || !r.steady(slot) || !r.listed(slot.Kind) {
 		return false
 	}
 	return !r.named.has(r.hasher.name(slot.RemoteID)) || len(r.strays[slot.SlotKey]) > 0
+}
+
+// listed reports whether objects of a kind are in lists at all.
+func (r *run) listed(kind storage.SlotKind) bool {
+	return kind != storage.SlotDepartment || !r.NoDepartments
 }
 
 func (r *run) places(slot storage.Slot) []Place {

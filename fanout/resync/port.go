@@ -76,8 +76,9 @@ type Correction struct {
 
 // Options shape a comparison.
 type Options struct {
-	// Members says that the target keeps departments' members.
-	Members bool
+	// Members says that the target keeps departments' members, NoDepartments
+	// that it has no departments.
+	Members, NoDepartments bool
 	// AcceptMissing says that what is missing really is, however much.
 	AcceptMissing bool
 	// Lenient leaves what the target does not keep: what the Previous resync

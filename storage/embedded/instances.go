@@ -15,8 +15,6 @@ import (
 //go:embed instances.sql
 var instancesSchema string
 
-var _ storage.Instances = (*Store)(nil)
-
 // CreateInstance implements storage.Instances.
 func (s *Store) CreateInstance(ctx context.Context, instance directory.Instance, orders []string) (stored directory.Instance, created bool, err error) {
 	err = s.writer.do(ctx, func(ctx context.Context, t *tx) error {

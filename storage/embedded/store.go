@@ -25,7 +25,7 @@ import (
 var schema string
 
 // schemaVersion is what this program reads and writes (PRAGMA user_version).
-const schemaVersion = 3
+const schemaVersion = 4
 
 // FileName is the database's name in its directory.
 const FileName = "orgsync.db"
@@ -158,6 +158,9 @@ func dsn(path string, readOnly bool) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode()
 }
 
+// decidedAt brings a database up to version 3.
+const decidedAt = "ALTER TABLE journal ADD COLUMN decided_at INTEGER NOT NULL DEFAULT 0;"
+
 func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 	var version int
 	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
@@ -169,8 +172,9 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 	case version > schemaVersion:
 		return fmt.Errorf("%s was written by a newer orgsync (schema %d, this one knows %d); use that program", path, version, schemaVersion)
 	}
-	// What each version added: the directory, the base interface, resyncs.
-	missing := strings.Join([]string{schema, instancesSchema, resyncsSchema}[max(version, 0):], "")
+	// What each version added: the directory, the base interface, the time of a
+	// decision, resyncs.
+	missing := strings.Join([]string{schema, instancesSchema, decidedAt, resyncsSchema}[max(version, 0):], "")
 	statements := "BEGIN IMMEDIATE;" + missing + fmt.Sprintf("PRAGMA user_version = %d; COMMIT;", schemaVersion)
 	if _, err := conn.ExecContext(ctx, statements); err != nil {
 		_, _ = conn.ExecContext(ctx, "ROLLBACK")

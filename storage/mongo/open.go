@@ -70,7 +70,8 @@ func connect(ctx context.Context, uri, database string, opts Options) (*Store, e
 		options: opts, client: client,
 		directory: db.Collection("directory"), feed: majority(db, "directory"),
 		journal: db.Collection("journal"), slots: db.Collection("slots"), relays: db.Collection("relays"),
-		resyncs: db.Collection("resyncs"),
+		resyncs:   db.Collection("resyncs"),
+		instances: majority(db, "instances"), orders: majority(db, "orders"),
 		changed: make(chan struct{}), sequencer: make(chan struct{}, 1), partSize: partSize,
 	}
 	s.life, s.end = context.WithCancel(context.Background())
@@ -100,7 +101,7 @@ func (s *Store) prepare(ctx context.Context, clientOptions *options.ClientOption
 	for _, c := range []struct {
 		collection *driver.Collection
 		indexes    []indexSpec
-	}{{s.directory, directoryIndexes}, {s.journal, journalIndexes}, {s.slots, slotIndexes}, {s.resyncs, resyncIndexes}} {
+	}{{s.directory, directoryIndexes}, {s.journal, journalIndexes}, {s.slots, slotIndexes}, {s.instances, instanceIndexes}, {s.resyncs, resyncIndexes}} {
 		if err := makeIndexes(ctx, c.collection, c.indexes); err != nil {
 			return startError(fmt.Errorf("make indexes of %s: %w", c.collection.Name(), err), hosts, database)
 		}
@@ -262,6 +263,9 @@ var (
 	}
 	resyncIndexes = []indexSpec{
 		index("target", "t", "-_id"),
+	}
+	instanceIndexes = []indexSpec{
+		index("due", "due"),
 	}
 )
 

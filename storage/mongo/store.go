@@ -28,6 +28,8 @@ type Store struct {
 	slots     *driver.Collection
 	relays    *driver.Collection // cursors, leases, the feed's document
 	resyncs   *driver.Collection // reports
+	instances *driver.Collection // as a majority has them
+	orders    *driver.Collection // which instance each is bound to, likewise
 
 	partSize  int // see the constant
 	turns     localTurns

@@ -10,12 +10,12 @@ import (
 
 // CompareDepartment implements target.Lister.
 func (c *Connector) CompareDepartment(found target.Found, want target.Department) target.Comparison {
-	return departmentAttributes(want).compare(found.Content)
+	return c.department(want).compare(found.Content)
 }
 
 // CompareUser implements target.Lister.
 func (c *Connector) CompareUser(found target.Found, want target.User) target.Comparison {
-	return userAttributes(want).compare(found.Content)
+	return c.user(want).compare(found.Content)
 }
 
 // compare compares what we set with what is there. What is the target's own is

@@ -27,13 +27,17 @@ const (
 
 var _ target.Lister = (*Connector)(nil)
 
-// List implements target.Lister: one pass over /Users and one over /Groups.
+// List implements target.Lister: one pass over /Users and one over /Groups,
+// if there are any.
 func (c *Connector) List(ctx context.Context, through target.Through) iter.Seq2[target.Found, error] {
 	return func(yield func(target.Found, error) bool) {
 		for _, l := range []*listing{
 			{collection: c.users(), kind: target.MemberUser, count: listUsers, through: through},
 			{collection: c.groups(), kind: target.MemberDepartment, count: listGroups, through: through},
 		} {
+			if l.kind == target.MemberDepartment && c.groupless() {
+				return
+			}
 			if !l.all(ctx, yield) {
 				return
 			}

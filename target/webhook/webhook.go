@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/openkoo/connector/target"
+	"github.com/openkoo/connector/target/egress"
 	"github.com/openkoo/connector/target/httpclient"
 )
 
@@ -25,7 +26,7 @@ const defaultTimeout = 20 * time.Second
 
 // Config says where messages go.
 type Config struct {
-	// URL is the endpoint, https; http only with AllowPrivate. Its path and
+	// URL is the endpoint, https; http only to this machine, or with Plaintext. Its path and
 	// query may hold a secret: they appear in no error.
 	URL string
 	// Secrets sign, each "whsec_" and Base64 of 24 to 64 bytes. While a secret
@@ -35,6 +36,7 @@ type Config struct {
 	CAFile  string        // PEM of further authorities to trust
 	// AllowPrivate lets messages go to private and loopback addresses.
 	AllowPrivate bool
+	Plaintext    bool // let http:// go to other machines
 	// Now is the time of an attempt, default time.Now.
 	Now func() time.Time
 }
@@ -49,8 +51,8 @@ func (c Config) Validate() error {
 		errs = append(errs, errors.New("url: cannot be read")) // url.Error would quote it
 	case u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
 		errs = append(errs, errors.New("url: want https:// and a host"))
-	case u.Scheme == "http" && !c.AllowPrivate:
-		errs = append(errs, errors.New("url: http:// would show personal data on the way; want https://, or allowPrivate inside your own network"))
+	case egress.CheckPlaintext(u, c.Plaintext) != nil:
+		errs = append(errs, fmt.Errorf("url: %w", egress.ErrPlaintext))
 	case u.User != nil || u.Fragment != "":
 		errs = append(errs, errors.New("url: no credentials or fragment belong in it"))
 	}

@@ -71,11 +71,23 @@ func (c *connector) answer(method, path, body string, header http.Header) (code,
 }
 
 // An instance is bought, outlives a crash, is completed by the seller, used by
-// the kit in V1, and released: through the built program alone.
+// the kit in V1, and released: through the built program alone, on either store.
 func TestInstanceThroughTheProgram(t *testing.T) {
 	t.Parallel()
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		instanceLife(t, "")
+	})
+	t.Run("MongoDB", func(t *testing.T) {
+		t.Parallel()
+		uri, name := database(t)
+		instanceLife(t, backends(uri, name, ""))
+	})
+}
+
+func instanceLife(t *testing.T, store string) {
 	address, events := seller(t)
-	c := start(t, "instances:\n  requireKnown: true\n  provisioner: webhook\n  webhookUrl: "+address+"\n  webhookSecret: "+hookSecret+"\n")
+	c := start(t, store+"instances:\n  requireKnown: true\n  provisioner: webhook\n  webhookUrl: "+address+"\n  webhookSecret: "+hookSecret+"\n")
 	const buy = `{"activity":"newInstance","businessId":"b-1","orderId":"o-1","orderLineId":"o-1-1"}`
 	code, text := c.base2("n1", buy)
 	require.Equal(t, "000004", code, text)
