@@ -18,6 +18,7 @@ type Config struct {
 	Listen            string   `koanf:"listen" env:"LISTEN" default:":8080" desc:"Address to listen on, host:port or :port."`
 	DataDir           string   `koanf:"dataDir" env:"DATA_DIR" default:"./data" desc:"Directory of the embedded store and of generated keys."`
 	BasePath          string   `koanf:"basePath" env:"BASE_PATH" default:"/saasproduce" desc:"Path of the production address; the marketplace appends /produceAPI/v2/… itself."`
+	PublicURL         string   `koanf:"publicUrl" env:"PUBLIC_URL" desc:"The production address as it is registered in the seller console, https://… with the path; orgsync doctor tries it."`
 	KitAccessKeys     []Secret `koanf:"kitAccessKeys" env:"KIT_ACCESS_KEYS" desc:"Access keys (访问秘钥) of the kit's interfaces, two while rotating. Generated on first start."`
 	BaseAccessKeys    []Secret `koanf:"baseAccessKeys" env:"BASE_ACCESS_KEYS" desc:"Access keys of the base interface; without any, those of the kit serve."`
 	AppPrivateKeyFile string   `koanf:"appPrivateKeyFile" env:"APP_PRIVATE_KEY_FILE" desc:"RSA private key (PEM, at least 3072 bit) that opens clientSecret. Generated on first start."`
@@ -71,6 +72,8 @@ type Target struct {
 	TestData         bool          `koanf:"testData" desc:"Deliver debugging data instead of production data."`
 	OnRevoke         string        `koanf:"onRevoke" desc:"Account without a grant: deactivate (default), delete or keep."`
 	OnDelete         string        `koanf:"onDelete" desc:"Deleted account: delete (default), deactivate or keep."`
+	OnFreeze         string        `koanf:"onFreeze" desc:"All accounts of an instance that the marketplace has frozen: deactivate (default, until it is resumed) or nothing."`
+	OnRelease        string        `koanf:"onRelease" desc:"All accounts of an instance that was released: deactivate, delete or nothing; by default as onFreeze."`
 	UserNames        string        `koanf:"userNames" desc:"Sign-in names: qualified (userName@tenantCode, default) or plain."`
 	Parents          string        `koanf:"parents" desc:"For scim: the tree as nested groups (nested, the default but for some profiles), or off."`
 	Concurrency      int           `koanf:"concurrency" desc:"Requests under way at once, default 8."`
@@ -81,6 +84,8 @@ type Target struct {
 	ResyncEvery      time.Duration `koanf:"resyncEvery" desc:"How often the target is read out, compared and repaired, such as 24h; 0 for never (the default). Not for webhook."`
 	Plaintext        bool          `koanf:"plaintext" desc:"Let credentials and personal data go unencrypted to another machine: http://, or ldap:// without StartTLS."`
 	Realm            string        `koanf:"realm" desc:"For keycloak: the realm."`
+	Backoff          Backoff       `koanf:"backoff"`
+	Rate             Rate          `koanf:"rate"`
 	SCIM             SCIM          `koanf:"scim"`
 	LDAP             LDAP          `koanf:"ldap"`
 }
@@ -97,6 +102,19 @@ type SCIM struct {
 	Bulk          string `koanf:"bulk" desc:"Whether bulk requests are used: auto (where the server offers them) or off."`
 	Names         string `koanf:"names" desc:"formatted (the name whole), or split (given and family name too, for servers that want both)."`
 	Discovery     string `koanf:"discovery" desc:"auto, or off: believe neither ResourceTypes nor Schemas."`
+}
+
+// Backoff bounds the waits between the attempts at a target.
+type Backoff struct {
+	Base time.Duration `koanf:"base" desc:"Wait after the first failure, default 1s; it doubles with each further one, and a part of it is drawn."`
+	Max  time.Duration `koanf:"max" desc:"Longest wait after a failure, default 1h."`
+}
+
+// Rate bounds the requests to a target of all replicas together.
+type Rate struct {
+	PerSecond float64 `koanf:"perSecond" desc:"Requests a second at most, default as many as the target takes: it is sent fewer when it answers 429."`
+	Burst     int     `koanf:"burst" desc:"Requests at once after a rest, default a second's worth."`
+	Least     float64 `koanf:"least" desc:"Requests a second that refusals never slow it down below, default 1."`
 }
 
 // LDAP is where a target of type ldap is written to.

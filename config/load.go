@@ -159,6 +159,8 @@ func kindName(t reflect.Type) string {
 		return "a whole number"
 	case reflect.Int:
 		return "a whole number"
+	case reflect.Float64:
+		return "a number"
 	case reflect.Slice:
 		return "a list"
 	default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -62,6 +63,7 @@ func (v *checker) config(c *Config) {
 	v.checkf(pathPattern.MatchString(c.BasePath), "basePath", "%q: want /path of letters, digits, dots and dashes, without a slash at its end", c.BasePath)
 	v.checkf(!strings.HasPrefix(c.BasePath+"/", "/api/"), "basePath", "/api is taken by the API")
 	v.checkf(!slices.Contains(healthPaths, c.BasePath), "basePath", "%s is taken by the connector itself", c.BasePath)
+	v.checkf(c.PublicURL == "" || validWebAddress(c.PublicURL), "publicUrl", "%q: want https://, a host, and the path", c.PublicURL)
 	v.keys(c)
 	v.checkf(c.RedisURL == "" || c.MongoURI != "", "redisUrl", "the embedded store is one process's; set mongoUri too, or remove the setting")
 	v.checkf(c.MongoDatabase != "", "mongoDatabase", "empty")
@@ -103,14 +105,29 @@ func (v *checker) target(path string, t *Target) {
 	v.checkf(namePattern.MatchString(t.Name), path+".name", "%q: want letters, digits, dots, dashes and underscores", t.Name)
 	v.oneOf(path+".type", t.Type, "scim", "webhook", "ldap", "keycloak")
 	v.oneOf(path+".onRevoke", t.OnRevoke, "", "deactivate", "delete", "keep")
+	v.oneOf(path+".onFreeze", t.OnFreeze, "", "deactivate", "nothing")
+	v.oneOf(path+".onRelease", t.OnRelease, "", "deactivate", "delete", "nothing")
 	v.oneOf(path+".onDelete", t.OnDelete, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".userNames", t.UserNames, "", "qualified", "plain")
 	v.checkf(!slices.Contains(t.Tenants, ""), path+".tenants", "an empty entry; want tenantIds, or * for all")
 	v.checkf(t.Concurrency >= 0, path+".concurrency", "less than 0")
 	v.checkf(t.ResyncEvery == 0 || t.ResyncEvery >= minResyncEvery, path+".resyncEvery", "%s: want 0 or at least %s", t.ResyncEvery, minResyncEvery)
 	v.checkf(t.ResyncEvery == 0 || t.Type != "webhook", path+".resyncEvery", "not for webhook: there is nothing to read out")
+	v.rate(path+".rate", &t.Rate)
+	v.checkf(t.Backoff.Base >= 0, path+".backoff.base", "less than 0")
+	v.checkf(t.Backoff.Max == 0 || t.Backoff.Max >= t.Backoff.Base, path+".backoff.max", "less than backoff.base")
 	v.auth(path+".auth", &t.Auth)
 	v.fits(path, t)
+}
+
+// maxRate is more requests a second than any target takes.
+const maxRate = 100_000
+
+func (v *checker) rate(path string, r *Rate) {
+	v.checkf(r.PerSecond >= 0 && r.PerSecond <= maxRate, path+".perSecond", "want 0 to %d", maxRate)
+	v.checkf(r.Burst >= 0 && r.Burst <= maxRate, path+".burst", "want 0 to %d", maxRate)
+	v.checkf(r.Least >= 0 && r.Least <= maxRate, path+".least", "want 0 to %d", maxRate)
+	v.checkf(r.PerSecond == 0 || r.Least <= r.PerSecond, path+".least", "more than perSecond")
 }
 
 // fits refuses settings that the target's type would not use.
@@ -156,6 +173,11 @@ func validAddress(address string) bool {
 	}
 	n, err := strconv.Atoi(port)
 	return err == nil && n >= 0 && n <= 65535
+}
+
+func validWebAddress(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http")
 }
 
 func validEncryptionKey(text string) bool {

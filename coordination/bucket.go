@@ -6,15 +6,18 @@ import (
 	"time"
 )
 
-// Rate is what a target may be sent at most. The zero value means
-// DefaultRate.
+// Rate is what a target may be sent at most. What is zero is as in
+// DefaultRate; a Burst without a word is a second's worth.
 type Rate struct {
 	PerSecond float64 // requests a second
 	Burst     int     // requests at once after a rest
+	// Least is what refusals never shrink it below, requests a second: that
+	// few were sent of late says little of how many could be.
+	Least float64
 }
 
 // DefaultRate is more than any target takes: only refusals slow it down.
-var DefaultRate = Rate{PerSecond: 100_000, Burst: 10_000}
+var DefaultRate = Rate{PerSecond: 100_000, Burst: 10_000, Least: 1}
 
 // The bucket's constants. coordination/redis has them too.
 const (
@@ -23,9 +26,6 @@ const (
 	// ShrinkPause is how long a rate is not shrunk again: requests under way
 	// when it was are refused at the old rate.
 	ShrinkPause = time.Second
-	// MinRate is the least that a rate shrinks to, requests a second: that few
-	// were sent of late says little of how many could be.
-	MinRate = 1.0
 )
 
 // Buckets bounds how fast each target is sent to, by all replicas together.
@@ -43,11 +43,18 @@ type Buckets interface {
 // OrDefault fills in what is not set.
 func (r Rate) OrDefault() Rate {
 	if r.PerSecond <= 0 {
-		return DefaultRate
+		r.PerSecond = DefaultRate.PerSecond
+		if r.Burst <= 0 {
+			r.Burst = DefaultRate.Burst
+		}
 	}
 	if r.Burst <= 0 {
 		r.Burst = max(1, int(r.PerSecond))
 	}
+	if r.Least <= 0 {
+		r.Least = DefaultRate.Least
+	}
+	r.Least = min(r.Least, r.PerSecond)
 	return r
 }
 
@@ -90,7 +97,7 @@ func (b *Bucket) Shrink(now time.Time, rate Rate, rest time.Duration) {
 		return
 	}
 	b.shrunk = now
-	b.perSecond = max(min(b.perSecond, b.seen)/2, min(MinRate, rate.PerSecond))
+	b.perSecond = max(min(b.perSecond, b.seen)/2, rate.Least)
 	b.tokens = min(b.tokens, 0)
 }
 

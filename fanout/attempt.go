@@ -107,7 +107,7 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 		r.logger.Warn("dead letter", "scope", r.scope.String(), "kind", slot.Kind.String(), "key", slot.Key, "error", err)
 	default: // transient, needs-parent, gone
 		slot.Attempts++
-		slot.State, slot.DueAt = storage.SlotRetrying, now.Add(r.options.backoff(slot.Attempts))
+		slot.State, slot.DueAt = storage.SlotRetrying, now.Add(r.backoff(slot.Attempts))
 	}
 	r.settle(slot)
 }
@@ -117,7 +117,7 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 // take. One that is ill would not take others.
 func (r *round) refusedInTruth(details *target.Error, attempts int) bool {
 	return details.Class == target.Transient && details.Status == http.StatusInternalServerError &&
-		attempts >= maxInternalErrors && r.gate.takes(r.options.BackoffMax)
+		attempts >= maxInternalErrors && r.gate.takes(r.Backoff.Max)
 }
 
 // retryAfter is how long the target asked to be left alone, 0 for no word.

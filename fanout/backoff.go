@@ -2,16 +2,35 @@ package fanout
 
 import "time"
 
-// backoff is how long to wait after the n-th failure in a row (from 1): a draw
-// from the whole of [0, base·2^(n-1)), so that a thousand slots that failed
+// Backoff bounds the waits after failures: Base after the first, twice as much
+// after each further one, at most Max. Defaults 1 s and 1 h.
+type Backoff struct {
+	Base, Max time.Duration
+}
+
+func (b Backoff) withDefaults() Backoff {
+	if b.Base <= 0 {
+		b.Base = time.Second
+	}
+	if b.Max <= 0 {
+		b.Max = max(time.Hour, b.Base)
+	}
+	return b
+}
+
+// after is how long to wait after the n-th failure in a row (from 1): a draw
+// from the whole of [0, Base·2^(n-1)), so that a thousand slots that failed
 // together do not come back together. A floor of a tenth keeps an unlucky draw
 // from trying again at once.
-func (o Options) backoff(n int) time.Duration {
-	ceiling := o.BackoffBase
-	for i := 1; i < n && ceiling < o.BackoffMax; i++ {
+func (b Backoff) after(n int, jitter func(time.Duration) time.Duration) time.Duration {
+	ceiling := b.Base
+	for i := 1; i < n && ceiling < b.Max; i++ {
 		ceiling *= 2
 	}
-	ceiling = min(ceiling, o.BackoffMax)
+	ceiling = min(ceiling, b.Max)
 	floor := ceiling / 10
-	return floor + o.Jitter(ceiling-floor)
+	return floor + jitter(ceiling-floor)
 }
+
+// backoff is how long this target is left alone after the n-th failure.
+func (r *runner) backoff(n int) time.Duration { return r.Backoff.after(n, r.options.Jitter) }

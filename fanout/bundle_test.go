@@ -95,20 +95,20 @@ func (c *clock) advance(d time.Duration) (woken bool) {
 	return woken
 }
 
-// pace moves on to the first turn that a request waits for, and not for the
-// sake of a runner, which waits until besides.
-func (c *clock) pace(besides time.Time) {
+// wakeRequest moves on to when the next request has its turn, if one waits for
+// it. Its runner waits too, until a time of its own.
+func (c *clock) wakeRequest(runner time.Time) {
 	c.mu.Lock()
-	var first time.Time
+	var turn time.Time
 	for _, at := range c.waiters {
-		if !at.Equal(besides) && at.Sub(c.at) <= paceWait {
-			first = earliest(first, at)
+		if !at.Equal(runner) && !at.After(c.at.Add(paceWait)) {
+			turn = earliest(turn, at)
 		}
 	}
-	now := c.at
+	wait := turn.Sub(c.at)
 	c.mu.Unlock()
-	if !first.IsZero() {
-		c.advance(first.Sub(now))
+	if !turn.IsZero() {
+		c.advance(wait)
 	}
 }
 
@@ -247,7 +247,7 @@ func (b *bundle) settledOr(name string, after int, died <-chan struct{}) {
 			// A request that a 429 has slowed waits for its turn by a clock that
 			// nobody else moves.
 			if r.rounds > 0 {
-				b.clock.pace(r.until)
+				b.clock.wakeRequest(r.until)
 			}
 		case <-deadline:
 			require.FailNow(b, "the fan-out does not come to rest", "%s: %+v", name, r)
@@ -343,6 +343,28 @@ func (b *bundle) slot(name string, scope directory.Scope, kind storage.SlotKind,
 	require.NoError(b, err)
 	require.Contains(b, found, key)
 	return found[key].Slot
+}
+
+// relayed waits until the fan-out has taken note of all that was pushed, though
+// a round may be under way.
+func (b *bundle) relayed(name string) {
+	b.Helper()
+	deadline := time.After(patience)
+	for {
+		b.mu.Lock()
+		moved := b.moved
+		b.mu.Unlock()
+		counts, err := b.store.Counts(b.Context(), name, nil)
+		require.NoError(b, err)
+		if counts.Unrelayed == 0 {
+			return
+		}
+		select {
+		case <-moved:
+		case <-deadline:
+			require.FailNow(b, "the change is not relayed", name)
+		}
+	}
 }
 
 // counts is how many slots of a target are in which state.

@@ -399,6 +399,55 @@ func TestAnUnansweredMoveLeavesNobodyInBothDepartments(t *testing.T) {
 	b.synced("t", p, acme)
 }
 
+func TestAMoveWithoutAnAnswerIsNotForgottenWithTheGroupMovedFrom(t *testing.T) {
+	t.Parallel()
+	p, scim := newPeer(t, "t")
+	b := newBundle(t, scim).start()
+	b.tree(acme, "a", "b")
+	b.users(acme, directory.FlagAdd, "ann@a")
+	b.settled()
+	p.proxy.Choose(failing(targettest.LoseAnswer, "PATCH /Groups"))
+	b.users(acme, directory.FlagModify, "ann@b")
+	b.settled()
+	p.proxy.Heal()
+	b.department(acme, directory.FlagDelete, item("a"))
+	b.settled()
+	b.users(acme, directory.FlagModify, "ann@a")
+	b.settled()
+	b.advance(time.Minute)
+	b.synced("t", p, acme)
+	b.department(acme, directory.FlagAdd, item("a"))
+	b.settled()
+	b.synced("t", p, acme)
+}
+
+// A round decides on a member's way by what the store has then. The
+// department may come back while that round is still under way.
+func TestADepartmentThatComesBackDuringARoundGetsItsMembersBack(t *testing.T) {
+	t.Parallel()
+	p, scim := newPeer(t, "t")
+	b := newBundle(t, scim).start()
+	b.tree(acme, "a", "b")
+	b.users(acme, directory.FlagAdd, "ann@a")
+	b.settled()
+	b.department(acme, directory.FlagDelete, item("b"))
+	b.settled()
+	removing, goOn := make(chan struct{}), make(chan struct{})
+	var first sync.Once
+	p.proxy.Choose(failing(func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
+		first.Do(func() { close(removing) })
+		<-goOn
+		forward.ServeHTTP(w, r)
+	}, "PATCH /Groups", `"remove"`))
+	b.users(acme, directory.FlagModify, "ann@b")
+	<-removing
+	b.department(acme, directory.FlagAdd, item("b"))
+	b.relayed("t")
+	close(goOn)
+	b.settled()
+	b.synced("t", p, acme)
+}
+
 func TestAMoveCutShortIsFinished(t *testing.T) {
 	t.Parallel()
 	p, scim := newPeer(t, "t")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/openkoo/connector/coordination"
 	"github.com/openkoo/connector/coordination/local"
+	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/target"
 )
@@ -30,6 +31,10 @@ type Store interface {
 	storage.Resyncs
 	// Deliveries reads slots for a resync (see storage.Reader).
 	Deliveries(ctx context.Context, filter storage.DeliveryFilter, page storage.Page) ([]storage.Slot, string, error)
+	// Instance reads how an instance stands (see storage.Instances).
+	Instance(ctx context.Context, dataset directory.Dataset, id string) (directory.Instance, error)
+	// States lists the tenants of an instance (see storage.Reader).
+	States(ctx context.Context, filter storage.EntityFilter, page storage.Page) ([]directory.State, string, error)
 }
 
 // Coordination is what the replicas that deliver to the same targets share.
@@ -79,6 +84,7 @@ const (
 	Deactivate Policy = "deactivate"
 	Delete     Policy = "delete"
 	Keep       Policy = "keep"
+	Nothing    Policy = "nothing" // as if nothing had happened
 )
 
 // Naming says which sign-in name an account gets at a target. A userName is
@@ -103,6 +109,10 @@ type Target struct {
 	// OnRevoke is for accounts without a grant, default Deactivate; OnDelete
 	// for deleted accounts, default Delete.
 	OnRevoke, OnDelete Policy
+	// OnFreeze and OnRelease are for all accounts of an instance that is frozen,
+	// or released: Deactivate or Nothing, and Delete on release. OnFreeze
+	// defaults to Deactivate, OnRelease to OnFreeze.
+	OnFreeze, OnRelease Policy
 	// UserNames defaults to Qualified.
 	UserNames Naming
 	// ResyncEvery is how often the target is compared with the store and
@@ -113,6 +123,8 @@ type Target struct {
 	// Rate bounds the requests of all replicas; the zero value leaves it to
 	// the target to refuse some.
 	Rate coordination.Rate
+	// Backoff bounds the waits after failures.
+	Backoff Backoff
 }
 
 // Options shape a Fanout; the zero value serves.
@@ -125,9 +137,6 @@ type Options struct {
 	Registerer prometheus.Registerer // default: metrics are not registered
 	// Jitter draws from [0, n) for the backoff, default math/rand/v2.
 	Jitter func(n time.Duration) time.Duration
-	// BackoffBase and BackoffMax bound the wait after a failure, defaults 1 s
-	// and 1 h.
-	BackoffBase, BackoffMax time.Duration
 	// Coordination is shared with other replicas on the same store; without,
 	// this one is alone.
 	Coordination Coordination
@@ -172,6 +181,7 @@ type Status struct {
 
 // Fanout brings all targets to the stored state.
 type Fanout struct {
+	store   Store
 	runners []*runner
 	byName  map[string]*runner
 }
@@ -181,7 +191,7 @@ type Fanout struct {
 func New(store Store, targets []Target, options Options) (*Fanout, error) {
 	options = options.withDefaults()
 	metrics := newMetrics(options.Registerer)
-	f := &Fanout{byName: make(map[string]*runner, len(targets))}
+	f := &Fanout{store: store, byName: make(map[string]*runner, len(targets))}
 	var errs []error
 	for _, t := range targets {
 		t, err := t.withDefaults()
@@ -255,12 +265,6 @@ func (o Options) withDefaults() Options {
 	if o.Jitter == nil {
 		o.Jitter = rand.N[time.Duration]
 	}
-	if o.BackoffBase <= 0 {
-		o.BackoffBase = time.Second
-	}
-	if o.BackoffMax <= 0 {
-		o.BackoffMax = time.Hour
-	}
 	if o.Coordination == nil {
 		o.Coordination = local.New(local.Options{Now: o.Now})
 	} else if o.Poll <= 0 {
@@ -276,12 +280,19 @@ func (t Target) withDefaults() (Target, error) {
 	if t.OnDelete == "" {
 		t.OnDelete = Delete
 	}
+	if t.OnFreeze == "" {
+		t.OnFreeze = Deactivate
+	}
+	if t.OnRelease == "" {
+		t.OnRelease = t.OnFreeze
+	}
 	if t.UserNames == "" {
 		t.UserNames = Qualified
 	}
 	if t.Concurrency <= 0 {
 		t.Concurrency = 8
 	}
+	t.Backoff = t.Backoff.withDefaults()
 	var errs []error
 	if t.Name == "" {
 		errs = append(errs, errors.New("target without a name"))
@@ -293,6 +304,12 @@ func (t Target) withDefaults() (Target, error) {
 		if p != Deactivate && p != Delete && p != Keep {
 			errs = append(errs, fmt.Errorf("target %q: %s: %q: want deactivate, delete or keep", t.Name, member, p))
 		}
+	}
+	if t.OnFreeze != Deactivate && t.OnFreeze != Nothing {
+		errs = append(errs, fmt.Errorf("target %q: onFreeze: %q: want deactivate or nothing", t.Name, t.OnFreeze))
+	}
+	if t.OnRelease != Deactivate && t.OnRelease != Delete && t.OnRelease != Nothing {
+		errs = append(errs, fmt.Errorf("target %q: onRelease: %q: want deactivate, delete or nothing", t.Name, t.OnRelease))
 	}
 	if t.UserNames != Qualified && t.UserNames != Plain {
 		errs = append(errs, fmt.Errorf("target %q: userNames: %q: want qualified or plain", t.Name, t.UserNames))

@@ -102,15 +102,14 @@ func TestALimitIsNotShortened(t *testing.T) {
 func TestBackoffGrowsWithinItsBounds(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		o := Options{
-			BackoffBase: time.Duration(rapid.Int64Range(1, int64(time.Minute)).Draw(t, "base")),
-			BackoffMax:  time.Hour,
+		b := Backoff{
+			Base: time.Duration(rapid.Int64Range(1, int64(time.Minute)).Draw(t, "base")),
+			Max:  time.Duration(rapid.Int64Range(1, int64(time.Hour)).Draw(t, "max")),
 		}
 		share := rapid.Float64Range(0, 0.999).Draw(t, "jitter")
-		o.Jitter = func(n time.Duration) time.Duration { return time.Duration(share * float64(n)) }
 		n := rapid.IntRange(-1, 100).Draw(t, "failures")
-		wait := o.backoff(n)
-		ceiling := time.Duration(min(float64(o.BackoffMax), float64(o.BackoffBase)*math.Pow(2, float64(max(n, 1)-1))))
+		wait := b.after(n, func(n time.Duration) time.Duration { return time.Duration(share * float64(n)) })
+		ceiling := time.Duration(min(float64(b.Max), float64(b.Base)*math.Pow(2, float64(max(n, 1)-1))))
 		require.GreaterOrEqual(t, wait, ceiling/10-1)
 		require.LessOrEqual(t, wait, ceiling)
 	})

@@ -108,7 +108,7 @@ func (r *round) planMove(ctx context.Context, t storage.Task, member target.Memb
 		return nil
 	}
 	m.wait = m.want != "" && groups[m.want].RemoteID == ""
-	m.add = m.want != "" && !m.wait && (t.Uncertain || !slices.ContainsFunc(m.in, m.wanted))
+	m.add = m.want != "" && !m.wait && (t.Uncertain || t.Delivered == 0 || !slices.ContainsFunc(m.in, m.wanted))
 	for _, p := range m.in {
 		if !m.wanted(p) {
 			m.remove = append(m.remove, p.Code)

@@ -50,6 +50,9 @@ func (c *compared) Objects(ctx context.Context, kind storage.SlotKind, scope dir
 		}
 		return objects, err
 	}
+	if work.standing, err = c.standingOf(ctx, scope, all); err != nil {
+		return nil, err
+	}
 	surroundings, err := work.surroundings(ctx, living(all))
 	for _, t := range all {
 		objects[t.Key] = c.user(work, t, surroundings)
@@ -87,12 +90,12 @@ func (c *compared) department(work *round, t storage.Task, parents map[string]st
 
 func (c *compared) user(work *round, t storage.Task, s surroundings) resync.Object {
 	object := resync.Object{Slot: t.Slot}
-	what, active := c.decideUser(t.User, known(t))
+	what, active := work.decideUser(t.User, known(t))
 	switch {
 	case what == fateAbsent:
 		object.Fate = resync.Absent // and due
 		return object
-	case what == fateLeave && !known(t) && c.unwanted(t.User) == Delete:
+	case what == fateLeave && !known(t) && work.unwanted(t.User) == Delete:
 		object.Fate, object.Settled = resync.Absent, true
 		return object
 	case what == fateLeave:
@@ -107,11 +110,15 @@ func (c *compared) user(work *round, t storage.Task, s surroundings) resync.Obje
 }
 
 // unwanted is the policy for an account that is not to sign in.
-func (t *Target) unwanted(u *directory.User) Policy {
-	if u == nil || u.Deleted {
-		return t.OnDelete
+func (r *round) unwanted(u *directory.User) Policy {
+	switch {
+	case u == nil || u.Deleted:
+		return r.OnDelete
+	case !u.Granted():
+		return r.OnRevoke
+	default:
+		return r.onStanding(r.standing)
 	}
-	return t.OnRevoke
 }
 
 // Slots implements resync.Ours.
@@ -277,7 +284,7 @@ func (c *compared) again(ctx context.Context, err error, try int) (until time.Ti
 	case target.RateLimited:
 		return c.limited(ctx, err), true
 	case target.Transient:
-		return c.options.Now().Add(c.options.backoff(try)), true
+		return c.options.Now().Add(c.backoff(try)), true
 	case target.Down, target.Disabled:
 		c.closeGate(err)
 		return time.Time{}, false

@@ -139,7 +139,7 @@ func (r *runner) closeGate(err error) {
 		return
 	}
 	r.logger.Warn("target is down; its changes wait until a probe succeeds", "error", err)
-	r.gate.down(err, min(retryAfter(err), maxRetryAfter), r.options.backoff)
+	r.gate.down(err, min(retryAfter(err), maxRetryAfter), r.backoff)
 }
 
 // trip tells the other replicas that the target is down. It does so also when
@@ -170,7 +170,7 @@ func (r *runner) resetBreaker(ctx context.Context) {
 // limited rests after the target refused a request for coming too fast, and
 // makes all replicas go slower. It returns until when.
 func (r *runner) limited(ctx context.Context, refusal error) time.Time {
-	until := r.gate.limited(min(retryAfter(refusal), maxRetryAfter), r.options.backoff)
+	until := r.gate.limited(min(retryAfter(refusal), maxRetryAfter), r.backoff)
 	r.meter.empty()
 	if err := r.shared.Shrink(ctx, r.Name, r.Rate, until.Sub(r.options.Now())); err != nil {
 		r.logger.Warn("the other replicas do not know yet that the target refused a request", "error", err)

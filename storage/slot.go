@@ -119,7 +119,8 @@ type Slot struct {
 	SlotKey
 	State SlotState `json:"state"`
 	// Desired is the version of the entity to deliver, Delivered the one the
-	// target has (0: none).
+	// target has (0: none). A member is delivered to a group: it is back at 0
+	// when the target loses that group.
 	Desired   int64 `json:"desired"`
 	Delivered int64 `json:"delivered"`
 	// Hash is of the rendered form the target has; equal hash, no request.

@@ -149,6 +149,11 @@ func dataDir(t *testing.T) string {
 	require.NoError(t, err)
 	dir := filepath.Join(t.TempDir(), "data")
 	require.NoError(t, os.CopyFS(dir, os.DirFS(keys)))
+	copied, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, file := range copied {
+		require.NoError(t, os.Chmod(filepath.Join(dir, file.Name()), 0o600)) // as they are made
+	}
 	return dir
 }
 

@@ -7,17 +7,23 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/openkoo/connector/config"
+	"github.com/openkoo/connector/coordination"
+	"github.com/openkoo/connector/fanout"
 )
 
 func TestEveryTypeOfTargetIsBuilt(t *testing.T) {
 	t.Parallel()
 	secret := config.Secret("whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("s", 32))))
 	configured := []config.Target{
-		{Name: "s", Type: "scim", URL: "https://idp.example.com/scim"},
+		{
+			Name: "s", Type: "scim", URL: "https://idp.example.com/scim", Concurrency: 3,
+			Backoff: config.Backoff{Base: time.Minute, Max: time.Hour}, Rate: config.Rate{PerSecond: 5, Burst: 2, Least: 0.5},
+		},
 		{Name: "w", Type: "webhook", URL: "https://app.example.com/hook/secret-path", Auth: config.Auth{Type: "signature", Secrets: []config.Secret{secret}}},
 		{Name: "l", Type: "ldap", URL: "ldaps://ldap.example.com", LDAP: config.LDAP{BaseDN: "dc=example,dc=com"}},
 		{Name: "k", Type: "keycloak", URL: "https://sso.example.com", Realm: "r", Auth: config.Auth{Type: "basic", UserName: "c", Password: "p"}},
@@ -31,6 +37,9 @@ func TestEveryTypeOfTargetIsBuilt(t *testing.T) {
 		require.NotNil(t, target.Connector)
 		require.NoError(t, target.Connector.Close())
 	}
+	require.Equal(t, 3, targets[0].Concurrency)
+	require.Equal(t, fanout.Backoff{Base: time.Minute, Max: time.Hour}, targets[0].Backoff)
+	require.Equal(t, coordination.Rate{PerSecond: 5, Burst: 2, Least: 0.5}, targets[0].Rate)
 	require.Equal(t, "https://app.example.com", whereabouts(&configured[1]))
 	require.Equal(t, "https://idp.example.com/scim", whereabouts(&configured[0]))
 }

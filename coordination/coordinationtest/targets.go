@@ -13,13 +13,14 @@ import (
 )
 
 var bucketTests = map[string]func(*bundle){
-	"replicas share one rate":                        bucketShared,
-	"a wait longer than patience takes nothing":      bucketPatience,
-	"a refusal makes all rest, then go at half":      bucketShrinks,
-	"refusals of one burst shrink once":              bucketShrinksOnce,
-	"the rate grows back to its own, and no further": bucketRecovers,
-	"targets have buckets of their own":              bucketApart,
-	"without a rate nothing waits":                   bucketUnlimited,
+	"replicas share one rate":                         bucketShared,
+	"a wait longer than patience takes nothing":       bucketPatience,
+	"a refusal makes all rest, then go at half":       bucketShrinks,
+	"refusals of one burst shrink once":               bucketShrinksOnce,
+	"the rate grows back to its own, and no further":  bucketRecovers,
+	"refusals shrink it no further than to the least": bucketLeast,
+	"targets have buckets of their own":               bucketApart,
+	"without a rate nothing waits":                    bucketUnlimited,
 }
 
 var tenPerSecond = coordination.Rate{PerSecond: 10, Burst: 5}
@@ -89,14 +90,28 @@ func bucketShrinksOnce(b *bundle) {
 func bucketRecovers(b *bundle) {
 	b.take(b.a, "t", tenPerSecond, 1)
 	require.NoError(b, b.a.Shrink(b.ctx, "t", tenPerSecond, 0))
-	require.InDelta(b, 1/coordination.MinRate, b.take(b.a, "t", tenPerSecond, 1).Seconds(), 1e-3, "few were seen: the least rate")
+	least := coordination.DefaultRate.Least
+	require.InDelta(b, 1/least, b.take(b.a, "t", tenPerSecond, 1).Seconds(), 1e-3, "few were seen: the least rate")
 	b.clock.Advance(coordination.RateDoubling)
 	before := b.take(b.a, "t", tenPerSecond, 100)
 	gap := b.take(b.b, "t", tenPerSecond, 1) - before
-	require.InDelta(b, 1/(2*coordination.MinRate), gap.Seconds(), 1e-3, "twice of it")
+	require.InDelta(b, 1/(2*least), gap.Seconds(), 1e-3, "twice of it")
 	b.clock.Advance(time.Hour)
 	require.Zero(b, b.take(b.b, "t", tenPerSecond, 5), "the whole burst again")
 	require.InDelta(b, 0.1, b.take(b.b, "t", tenPerSecond, 1).Seconds(), 1e-3)
+}
+
+func bucketLeast(b *bundle) {
+	rate := coordination.Rate{PerSecond: 10, Burst: 5, Least: 4}
+	for range 5 {
+		b.take(b.a, "t", rate, 1)
+		require.NoError(b, b.a.Shrink(b.ctx, "t", rate, 0))
+		b.clock.Advance(2 * coordination.ShrinkPause)
+	}
+	before := b.take(b.a, "t", rate, 100) // more than are saved up
+	gap := b.take(b.b, "t", rate, 1) - before
+	require.Greater(b, gap, 200*time.Millisecond)
+	require.LessOrEqual(b, gap, 250*time.Millisecond, "four a second")
 }
 
 func bucketApart(b *bundle) {

@@ -32,7 +32,7 @@ func (b *buckets) Shrink(ctx context.Context, key string, rate coordination.Rate
 func (b *buckets) move(ctx context.Context, key string, rate coordination.Rate, how string, amount int64, patience time.Duration) ([]any, error) {
 	rate = rate.OrDefault()
 	return b.evalList(ctx, bucketMove, 2, []string{b.key("bucket", key)}, rate.PerSecond, rate.Burst,
-		coordination.RateDoubling.Seconds(), micros(coordination.ShrinkPause), coordination.MinRate,
+		coordination.RateDoubling.Seconds(), micros(coordination.ShrinkPause), rate.Least,
 		how, amount, micros(patience))
 }
 

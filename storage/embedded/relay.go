@@ -23,11 +23,12 @@ const markUsers = "UPDATE slots SET marks = marks + 1, attempts = 0, state = 1, 
 	" dirty_since = CASE WHEN state <> 4 THEN dirty_since ELSE ? END, due_at = ?" +
 	" WHERE target = ? AND scope = ?"
 
-// allUsers are those of a tenant; usersOf are those of a department, and the
-// memberships of those that are in no group: theirs may have come, or gone.
+// allUsers are those of a tenant; usersOf are those of a department, and their
+// memberships but for those that are in its group and at rest: the group may
+// have come, or gone, while a round decided without it.
 const (
 	allUsers = " AND kind = 2"
-	usersOf  = " AND kind IN (2, 4) AND (kind = 2 OR hash = '') AND key IN (SELECT key FROM entities INDEXED BY entities_parent WHERE scope = ? AND kind = 3 AND parent = ? AND flags & 1 = 0)"
+	usersOf  = " AND kind IN (2, 4) AND (kind = 2 OR state <> 4 OR grp <> ?) AND key IN (SELECT key FROM entities INDEXED BY entities_parent WHERE scope = ? AND kind = 3 AND parent = ? AND flags & 1 = 0)"
 )
 
 // Relay implements storage.Fanout.
@@ -120,7 +121,7 @@ func relayOne(ctx context.Context, t *tx, targetName string, options storage.Rel
 			kinds = append(kinds, storage.SlotPlacement)
 		}
 		// What its users look like holds the department's name.
-		if _, err := t.exec(ctx, markUsers+usersOf, now, now, targetName, c.scope, c.scope, c.key); err != nil {
+		if _, err := t.exec(ctx, markUsers+usersOf, now, now, targetName, c.scope, c.key, c.scope, c.key); err != nil {
 			return err
 		}
 	case directory.KindUser:
@@ -136,6 +137,33 @@ func relayOne(ctx context.Context, t *tx, targetName string, options storage.Rel
 		}
 	}
 	return nil
+}
+
+// someUsers are those of a tenant between two keys.
+const someUsers = allUsers + " AND key > ? AND key <= ?"
+
+// MarkUsers implements storage.Fanout.
+func (s *Store) MarkUsers(ctx context.Context, targetName string, scope directory.Scope, after string, limit int) (last string, err error) {
+	err = s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+		last = ""
+		id, known, err := s.knownScope(ctx, t, scope)
+		if err != nil || !known {
+			return err
+		}
+		err = t.QueryRowContext(ctx, "SELECT COALESCE(MAX(key), '') FROM (SELECT key FROM slots WHERE target = ? AND scope = ? AND kind = 2 AND key > ? ORDER BY key LIMIT ?)",
+			targetName, id, after, limit).Scan(&last)
+		if err != nil || last == "" {
+			return err
+		}
+		t.changed = true
+		now := millis(t.now)
+		_, err = t.exec(ctx, markUsers+someUsers, now, now, targetName, id, after, last)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("mark the users of %s at %s: %w", scope, targetName, err)
+	}
+	return last, nil
 }
 
 // scopeName finds the scope of a number.
@@ -159,15 +187,6 @@ func (s *Store) Tenant(ctx context.Context, scope directory.Scope) (directory.Te
 		return directory.Tenant{}, false, err
 	}
 	return v.Tenant(ctx)
-}
-
-// Department implements storage.Fanout.
-func (s *Store) Department(ctx context.Context, scope directory.Scope, code string) (directory.Department, bool, error) {
-	v, ok, err := s.readView(ctx, scope)
-	if err != nil || !ok {
-		return directory.Department{}, false, err
-	}
-	return v.Department(ctx, code)
 }
 
 // readView is a scope as the readers see it.

@@ -240,12 +240,13 @@ const (
 	byGroup    = "UPDATE slots INDEXED BY slots_group"
 	wakeOwn    = "UPDATE slots" + wake + " AND kind = ?4 AND key = ?5 AND state IN (3, 4, 5)"
 	wakeGroup  = byGroup + wake + " AND grp = ?4 AND grp <> '' AND state IN (3, 4)"
-	emptyGroup = byGroup + " SET hash = '' WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND kind IN (3, 4)"
+	emptyGroup = byGroup + " SET delivered = 0 WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND kind IN (3, 4)"
 )
 
 // wakeDependents makes due what depends on an object whose remote id changed:
 // its own place in a group, and, of a department, its members and what waits
-// for it. A group that left the target has no members any more.
+// for it. A group that left the target has no members any more; what else is
+// known of where they are stays.
 func wakeDependents(ctx context.Context, t *tx, slot *storage.Slot, id int64) error {
 	now := millis(t.now)
 	member := storage.SlotPlacement

@@ -30,6 +30,9 @@ const schemaVersion = 4
 // FileName is the database's name in its directory.
 const FileName = "orgsync.db"
 
+// lockFile is what the process that has the directory holds a lock on.
+const lockFile = "orgsync.lock"
+
 // readers bounds the connections that read at once.
 const readers = 4
 
@@ -79,7 +82,7 @@ func Open(ctx context.Context, dir string, options Options) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w; set ORGSYNC_DATA_DIR to one that can be written", err)
 	}
-	lock, err := takeLock(filepath.Join(dir, "orgsync.lock"))
+	lock, err := takeLock(filepath.Join(dir, lockFile))
 	if err != nil {
 		return nil, err
 	}

@@ -92,7 +92,8 @@ func (s *Store) remoteIDs(ctx context.Context, slots []storage.Slot) (map[storag
 
 // wakeDependents makes due what depends on an object whose remote id changes:
 // its own place in a group, and, of a department, its members and what waits
-// for it. A group that left the target has no members any more.
+// for it. A group that left the target has no members any more; what else is
+// known of where they are stays.
 func wakeDependents(slot *storage.Slot, now int64) []driver.WriteModel {
 	of := func(more ...bson.E) bson.D {
 		return append(bson.D{{Key: "t", Value: slot.Target}, {Key: "s", Value: slot.Scope.String()}}, more...)
@@ -126,7 +127,7 @@ func wakeDependents(slot *storage.Slot, now int64) []driver.WriteModel {
 		SetFilter(of(group, in(storage.SlotWaiting, storage.SlotDelivered))))
 	if slot.RemoteID == "" {
 		members := bson.E{Key: "k", Value: bson.D{{Key: "$in", Value: bson.A{int32(storage.SlotPlacement), int32(storage.SlotMembership)}}}}
-		models = append(models, driver.NewUpdateManyModel().SetFilter(of(group, members)).SetUpdate(set(bson.D{{Key: "hash", Value: ""}})))
+		models = append(models, driver.NewUpdateManyModel().SetFilter(of(group, members)).SetUpdate(set(bson.D{{Key: "delivered", Value: int64(0)}})))
 	}
 	return models
 }

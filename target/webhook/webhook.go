@@ -72,6 +72,9 @@ type Connector struct {
 	signer signer
 	now    func() time.Time
 	client *httpclient.Client
+
+	route   egress.Route
+	timeout time.Duration
 }
 
 var _ target.Connector = (*Connector)(nil)
@@ -97,7 +100,10 @@ func New(config Config) (*Connector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("webhook: %w", err)
 	}
-	return &Connector{url: config.URL, hide: append(secretParts(config.URL), config.Secrets...), signer: signer, now: config.Now, client: client}, nil
+	return &Connector{
+		url: config.URL, hide: append(secretParts(config.URL), config.Secrets...), signer: signer, now: config.Now, client: client,
+		route: egress.Route{URL: config.URL, CAFile: config.CAFile, AllowPrivate: config.AllowPrivate}, timeout: config.Timeout,
+	}, nil
 }
 
 // secretParts are the path and query of the URL, as receivers may echo them.

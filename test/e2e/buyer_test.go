@@ -209,8 +209,8 @@ func (b *buyer) editUsers(e *enterprise) (directory.Flag, directory.Payload) {
 }
 
 // journaled checks that no call that was answered is missing in the journal.
-func (b *buyer) journaled(at *connector) {
-	b.cluster.t.Helper()
+func (c *connector) journaled(scope directory.Scope, answered []directory.SourceTime) {
+	c.t.Helper()
 	var journal struct {
 		Items []struct {
 			SourceTime directory.SourceTime
@@ -218,14 +218,14 @@ func (b *buyer) journaled(at *connector) {
 		}
 		Cursor string
 	}
-	at.get("/pushes?"+url.Values{"tenantId": {b.scope.TenantID}, "limit": {"1000"}}.Encode(), &journal)
-	require.Empty(b.cluster.t, journal.Cursor)
+	c.get("/pushes?"+url.Values{"tenantId": {scope.TenantID}, "limit": {"1000"}}.Encode(), &journal)
+	require.Empty(c.t, journal.Cursor)
 	applied := make(map[directory.SourceTime]bool)
 	for _, record := range journal.Items {
 		applied[record.SourceTime] = applied[record.SourceTime] || record.Phase == "applied"
 	}
-	for _, sent := range b.answered {
-		require.True(b.cluster.t, applied[sent], "the call of %s of %s was answered and is not in the journal", sent.Time(), b.scope)
+	for _, sent := range answered {
+		require.True(c.t, applied[sent], "the call of %s of %s was answered and is not in the journal", sent.Time(), scope)
 	}
 }
 
@@ -272,7 +272,7 @@ func (c *cluster) agree(at *connector, buyers []*buyer) {
 		p = &pusher{t: c.t, c: at, scope: b.scope}
 		p.checkStore(b.truth)
 		b.stored(at)
-		b.journaled(at)
+		at.journaled(b.scope, b.answered)
 		b.delivered(at)
 		d, u := p.expected(b.truth)
 		maps.Copy(departments, d)

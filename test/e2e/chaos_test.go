@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/marketplace/client"
@@ -21,7 +22,7 @@ import (
 )
 
 var (
-	chaosSeeds = flag.Int("chaos.seeds", 2, "how many seeds TestChaos runs")
+	chaosSeeds = flag.Int("chaos.seeds", 20, "how many seeds TestChaos runs")
 	chaosSeed  = flag.Uint64("chaos.seed", 0, "the one seed that TestChaos runs again")
 )
 
@@ -38,10 +39,28 @@ func TestChaos(t *testing.T) {
 	if *chaosSeed != 0 {
 		seeds = []uint64{*chaosSeed}
 	}
+	// Lives wait more than they compute: some go on at once, on few cores too.
+	var lives errgroup.Group
+	lives.SetLimit(chaosAtOnce)
 	for _, seed := range seeds {
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { chaos(t, seed) })
+		lives.Go(func() error {
+			t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) { chaos(t, seed) })
+			return nil
+		})
 	}
+	require.NoError(t, lives.Wait())
 }
+
+// chaosAtOnce is how many seeds run at once.
+const chaosAtOnce = 4
+
+// chaosSettings are those of a connector in chaos. The guard is not what this
+// is about: only a list that deletes all is held. The waits after failures are
+// short, or most of a life would be waiting.
+const chaosSettings = `guard: {maxDeletes: 1000, maxPercent: 100}
+targets:
+  - {name: hostile, type: scim, url: %q, auth: {type: bearer, token: scim-token}, backoff: {base: 20ms, max: 500ms}, rate: {least: 100}}
+`
 
 func chaos(t *testing.T, seed uint64) {
 	t.Helper()
@@ -53,15 +72,17 @@ func chaos(t *testing.T, seed uint64) {
 	calm := httptest.NewServer(server) // the same server, to look at in peace
 	t.Cleanup(calm.Close)
 
-	// The guard is not what this is about: only a list that deletes all is held.
-	c := start(t, "guard: {maxDeletes: 1000, maxPercent: 100}\ntargets:\n"+targetYAML("hostile", listening.URL, "scim-token"))
+	c := start(t, fmt.Sprintf(chaosSettings, listening.URL))
 	p := &pusher{t: t, c: c, scope: directory.Scope{Dataset: directory.Prod, InstanceID: "inst/1", TenantID: "t1"}}
 	life := newChaosLife(seed)
+	var answered []directory.SourceTime
 	for _, one := range life.arrivals() {
 		p.survive(life.dice, one)
+		answered = append(answered, one.at)
 	}
 	foe.Calm()
 	p.check(life.enterprise, peer{Server: scimtest.Server{URL: calm.URL, Token: "scim-token"}, name: "hostile"})
+	c.journaled(p.scope, answered)
 	struck := 0
 	for _, n := range foe.Struck() {
 		struck += n

@@ -54,8 +54,10 @@ func start(t *testing.T, settings string) *connector {
 // configure makes a configuration; those of one directory share their secrets.
 func configure(t *testing.T, dir, name, settings string) *connector {
 	t.Helper()
+	key, err := program.PrivateKey()
+	require.NoError(t, err)
 	c := &connector{t: t, dir: dir, name: name, config: filepath.Join(dir, name+".yaml")}
-	text := "listen: 127.0.0.1:0\ndataDir: " + filepath.Join(dir, "data") + "\n" + settings
+	text := "listen: 127.0.0.1:0\ndataDir: " + filepath.Join(dir, "data") + "\nappPrivateKeyFile: " + key + "\n" + settings
 	require.NoError(t, os.WriteFile(c.config, []byte(text), 0o600))
 	return c
 }

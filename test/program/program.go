@@ -26,6 +26,22 @@ var build = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
+var key = sync.OnceValues(func() (string, error) {
+	path, err := build()
+	if err != nil {
+		return "", err
+	}
+	made := filepath.Join(dir, "keys")
+	if text, err := exec.Command(path, "keys", "--data-dir", made).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("make keys: %w: %s", err, text)
+	}
+	return filepath.Join(made, "app-private-key.pem"), nil
+})
+
+// PrivateKey is the file of an RSA key for the setting appPrivateKeyFile, made
+// at the first call: making one takes longer than most tests.
+func PrivateKey() (string, error) { return key() }
+
 // Path is where the program is, built at the first call.
 func Path() (string, error) { return build() }
 
