@@ -68,6 +68,10 @@ type runner struct {
 	// capabilities are read before the first delivery.
 	capabilities atomic.Pointer[target.Capabilities]
 
+	// resyncs takes on a resync that was accepted.
+	resyncs chan *resyncJob
+	// tidied is closed when what an earlier run left of resyncs is put right.
+	tidied  chan struct{}
 	mu      sync.Mutex
 	running map[directory.Scope]int // rounds of this replica whose end the loop has not seen
 
@@ -106,12 +110,14 @@ func newRunner(store Store, t Target, options Options, m *metrics) *runner {
 		busy:     make(map[directory.Scope]time.Time),
 	}
 	r.gate.trip = r.trip
+	r.resyncs, r.tidied = make(chan *resyncJob), make(chan struct{})
 	return r
 }
 
 // run relays and delivers until ctx ends, and then waits for its rounds.
 func (r *runner) run(ctx context.Context) error {
 	defer r.serving.Wait()
+	r.serving.Go(func() { r.serveResyncs(ctx) })
 	woken, stop := r.shared.Subscribe(r.topic())
 	defer stop()
 	for ctx.Err() == nil {

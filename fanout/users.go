@@ -80,12 +80,11 @@ func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) {
 	}
 	hash := digestUser(want)
 	slot := t.Slot
-	sent := !upToDate(slot, hash)
+	there := hasUser(slot, hash, active)
 	if !active {
 		hash += inactiveMark
-		sent = sent && !upToDate(slot, hash)
 	}
-	if sent {
+	if !there {
 		want.Object = objectOf(r.scope, t)
 		err := r.call(ctx, "put user", func(ctx context.Context) (err error) {
 			slot.RemoteID, err = r.Connector.PutUser(ctx, want)
@@ -101,6 +100,11 @@ func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) {
 		return
 	}
 	r.delivered(slot, hash)
+}
+
+// hasUser reports whether the target is known to have the account as rendered.
+func hasUser(slot storage.Slot, hash string, active bool) bool {
+	return upToDate(slot, hash) || !active && upToDate(slot, hash+inactiveMark)
 }
 
 func (r *round) deleteUsers(ctx context.Context, tasks []storage.Task) error {

@@ -290,6 +290,7 @@ type Store interface {
 	Reader
 	Health
 	Sweeper
+	Resyncs
 	Instances
 	Close() error
 }

@@ -56,6 +56,9 @@ type Capabilities struct {
 	// NativeParent says that PutDepartment places the department under
 	// ParentRemoteID, so a parent must be delivered before its children.
 	NativeParent bool
+	// NoDepartments says that departments are no objects of their own at the
+	// target: what there is of them, accounts tell.
+	NoDepartments bool
 	// Memberships says that ChangeMembers works at all.
 	Memberships bool
 	// MembersPerChange bounds one ChangeMembers; at least 1 with Memberships.
