@@ -197,6 +197,7 @@ func buildTargets(configured []config.Target) ([]fanout.Target, error) {
 		targets = append(targets, fanout.Target{
 			Name: t.Name, Type: t.Type, Connector: connector, Match: matchOf(t),
 			OnRevoke: fanout.Policy(t.OnRevoke), OnDelete: fanout.Policy(t.OnDelete),
+			OnFreeze: fanout.Policy(t.OnFreeze), OnRelease: fanout.Policy(t.OnRelease),
 			UserNames: fanout.Naming(t.UserNames), Concurrency: t.Concurrency,
 			Backoff: fanout.Backoff(t.Backoff), Rate: coordination.Rate(t.Rate),
 		})
