@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -24,7 +25,7 @@ import (
 var schema string
 
 // schemaVersion is what this program reads and writes (PRAGMA user_version).
-const schemaVersion = 3
+const schemaVersion = 4
 
 // FileName is the database's name in its directory.
 const FileName = "orgsync.db"
@@ -160,7 +161,7 @@ func dsn(path string, readOnly bool) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode()
 }
 
-// decidedAt brings a database up to version 3.
+// decidedAt brings a database up to version 3: a decision has its own time.
 const decidedAt = "ALTER TABLE journal ADD COLUMN decided_at INTEGER NOT NULL DEFAULT 0;"
 
 func migrate(ctx context.Context, conn *sql.Conn, path string) error {
@@ -174,15 +175,8 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 	case version > schemaVersion:
 		return fmt.Errorf("%s was written by a newer orgsync (schema %d, this one knows %d); use that program", path, version, schemaVersion)
 	}
-	missing := ""
-	switch version {
-	case 0:
-		missing = schema + instancesSchema
-	case 1: // before the base interface
-		missing = instancesSchema + decidedAt
-	case 2: // before a decision had a time of its own
-		missing = decidedAt
-	}
+	// What each version added: the directory, the base interface, decisions, targets.
+	missing := strings.Join([]string{schema, instancesSchema, decidedAt, targetsSchema}[max(version, 0):], "")
 	statements := "BEGIN IMMEDIATE;" + missing + fmt.Sprintf("PRAGMA user_version = %d; COMMIT;", schemaVersion)
 	if _, err := conn.ExecContext(ctx, statements); err != nil {
 		_, _ = conn.ExecContext(ctx, "ROLLBACK")
