@@ -199,7 +199,7 @@ func buildTargets(configured []config.Target) ([]fanout.Target, error) {
 			OnRevoke: fanout.Policy(t.OnRevoke), OnDelete: fanout.Policy(t.OnDelete),
 			OnFreeze: fanout.Policy(t.OnFreeze), OnRelease: fanout.Policy(t.OnRelease),
 			UserNames: fanout.Naming(t.UserNames), Concurrency: t.Concurrency,
-			Removals: removalsOf(t), DeleteAfter: t.DeleteAfter,
+			Removals: removalsOf(t), DeleteAfter: t.DeleteAfter, QuarantineAfter: t.QuarantineAfter,
 			Backoff: fanout.Backoff(t.Backoff), Rate: coordination.Rate(t.Rate),
 		})
 	}
