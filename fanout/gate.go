@@ -33,6 +33,7 @@ type gate struct {
 	// lastShared is the failure counted last: many deliveries may have gone in
 	// one request.
 	lastShared *target.Error
+	refusals   refusals
 	inARow     int       // deliveries that failed since one got an answer
 	tripping   bool      // it is about to be closed: nothing more passes
 	closings   int       // of the gate since a delivery succeeded
@@ -121,11 +122,19 @@ func (g *gate) follow(stop *storage.Stop) {
 	g.signal()
 }
 
+// closed ends the moment in which the gate is about to be closed.
+func (g *gate) closed() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.tripping = false
+}
+
 // resume forgets what the target was left alone for.
 func (g *gate) resume() {
 	g.mu.Lock()
 	g.nextProbe, g.notBefore = time.Time{}, time.Time{}
 	g.inARow, g.closings, g.limits = 0, 0, 0
+	g.refusals.inARow, g.trial = 0, false
 	g.resumed = true
 	g.mu.Unlock()
 	g.signal()

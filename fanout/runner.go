@@ -222,6 +222,11 @@ func (r *runner) step(ctx context.Context) (more bool, until time.Time, err erro
 	if err != nil {
 		return false, time.Time{}, err
 	}
+	if read == 0 && len(due) == 0 && r.idle() && r.gate.onTrial() {
+		if err := r.heal(ctx); err != nil { // nothing to try it with
+			return false, time.Time{}, err
+		}
+	}
 	if r.idle() && !r.kept().HeldSince.IsZero() { // what was held may have come back
 		if err := r.noteHeld(ctx); err != nil {
 			return false, time.Time{}, err
