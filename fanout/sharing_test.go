@@ -185,7 +185,7 @@ func TestReplicaThatLeavesHandsItsWorkOver(t *testing.T) {
 			<-r.Context().Done()
 		}
 	})
-	all := b.enterprises(0, 2)
+	all := b.enterprises(0, 4) // more than can be under way at once
 	select {
 	case <-hanging:
 	case <-time.After(patience):
