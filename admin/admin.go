@@ -22,6 +22,7 @@ import (
 	"github.com/openkoo/connector/coordination"
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/fanout"
+	"github.com/openkoo/connector/restore"
 	"github.com/openkoo/connector/storage"
 )
 
@@ -39,6 +40,11 @@ const (
 type Decider interface {
 	Approve(ctx context.Context, pushID, by, reason string) (*directory.Plan, error)
 	Reject(ctx context.Context, pushID, by, reason string) (*directory.Plan, error)
+}
+
+// Restorer goes back to an earlier push.
+type Restorer interface {
+	Restore(ctx context.Context, request restore.Request) (restore.Outcome, error)
 }
 
 // Replayer makes slots due again.
@@ -60,6 +66,7 @@ type Options struct {
 	Replayer  Replayer
 	Health    storage.Health
 	Decider   Decider
+	Restorer  Restorer
 	Deliverer Deliverer
 	// Instances and Completer serve the instances; nil leaves their routes out.
 	Instances Instances
@@ -118,6 +125,7 @@ func (a *API) Register(router gin.IRouter) {
 	api.GET("/pushes/:id", takes(nil), a.push)
 	api.POST("/pushes/:id/approve", takes(nil), a.approve)
 	api.POST("/pushes/:id/reject", takes(nil), a.reject)
+	api.POST("/pushes/:id/restore", takes(nil, "dryRun"), a.restore)
 	api.GET("/tenants", takes(list, "deleted"), a.tenants)
 	api.GET("/departments", takes(list, "deleted", "orgCode", "parentCode"), a.departments)
 	api.GET("/departments/tree", takes(scope), a.tree)

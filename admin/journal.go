@@ -15,6 +15,7 @@ import (
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/fanout"
+	"github.com/openkoo/connector/restore"
 	"github.com/openkoo/connector/storage"
 )
 
@@ -60,7 +61,7 @@ func (a *API) push(c *gin.Context) {
 	}{record, decisions})
 }
 
-// decision is the body of approve and reject; both members are optional.
+// decision is the body of approve, reject and restore; both members are optional.
 type decision struct {
 	By     string `json:"by"`
 	Reason string `json:"reason"`
@@ -105,6 +106,25 @@ func (a *API) decide(c *gin.Context, end func(ctx context.Context, pushID, by, r
 		return
 	}
 	c.JSON(http.StatusOK, gin.H{"push": id, "result": plan.Result, "counts": plan.Counts})
+}
+
+func (a *API) restore(c *gin.Context) {
+	dryRun, err := oneOf(c, "dryRun", "", "true", "false")
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	d, err := readDecision(c)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	outcome, err := a.Restorer.Restore(c.Request.Context(), restore.Request{PushID: c.Param("id"), By: d.By, Reason: d.Reason, DryRun: dryRun == "true"})
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	c.JSON(http.StatusOK, outcome)
 }
 
 // deliveryQuery reads the filter of slots; states are those that make sense.

@@ -10,6 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/openkoo/connector/fanout"
+	"github.com/openkoo/connector/restore"
 	"github.com/openkoo/connector/storage"
 )
 
@@ -83,7 +84,7 @@ func statusOf(err error) int {
 		return http.StatusUnprocessableEntity
 	case errors.Is(err, storage.ErrNotFound), errors.Is(err, fanout.ErrUnknownTarget):
 		return http.StatusNotFound
-	case errors.Is(err, storage.ErrConflict):
+	case errors.Is(err, storage.ErrConflict), errors.Is(err, restore.ErrRefused):
 		return http.StatusConflict
 	case errors.Is(err, context.DeadlineExceeded):
 		return http.StatusServiceUnavailable

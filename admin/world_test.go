@@ -29,6 +29,7 @@ import (
 	"github.com/openkoo/connector/marketplace"
 	"github.com/openkoo/connector/marketplace/client"
 	"github.com/openkoo/connector/orgsync"
+	"github.com/openkoo/connector/restore"
 	"github.com/openkoo/connector/secrets"
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/storage/embedded"
@@ -137,6 +138,7 @@ func newWorld(t *testing.T, edit ...func(*admin.Options)) *world {
 		Matches:  func(_ string, scope directory.Scope) bool { return scope.Dataset == directory.Prod },
 		Revealer: keyring, Gatherer: registry, Logger: logger, Now: w.now,
 	}
+	options.Restorer = restore.New(w.store, w.store, w.intake, restore.Codec{Decode: marketplace.Decode, Encode: client.Body}, restore.Options{Now: w.now, Logger: logger})
 	for _, e := range edit {
 		e(&options)
 	}

@@ -18,6 +18,7 @@ type Config struct {
 	Listen            string   `koanf:"listen" env:"LISTEN" default:":8080" desc:"Address to listen on, host:port or :port."`
 	DataDir           string   `koanf:"dataDir" env:"DATA_DIR" default:"./data" desc:"Directory of the embedded store and of generated keys."`
 	BasePath          string   `koanf:"basePath" env:"BASE_PATH" default:"/saasproduce" desc:"Path of the production address; the marketplace appends /produceAPI/v2/… itself."`
+	PublicURL         string   `koanf:"publicUrl" env:"PUBLIC_URL" desc:"The production address as it is registered in the seller console, https://… with the path; orgsync doctor tries it."`
 	KitAccessKeys     []Secret `koanf:"kitAccessKeys" env:"KIT_ACCESS_KEYS" desc:"Access keys (访问秘钥) of the kit's interfaces, two while rotating. Generated on first start."`
 	BaseAccessKeys    []Secret `koanf:"baseAccessKeys" env:"BASE_ACCESS_KEYS" desc:"Access keys of the base interface; without any, those of the kit serve."`
 	AppPrivateKeyFile string   `koanf:"appPrivateKeyFile" env:"APP_PRIVATE_KEY_FILE" desc:"RSA private key (PEM, at least 3072 bit) that opens clientSecret. Generated on first start."`
@@ -71,17 +72,35 @@ type Target struct {
 	TestData         bool          `koanf:"testData" desc:"Deliver debugging data instead of production data."`
 	OnRevoke         string        `koanf:"onRevoke" desc:"Account without a grant: deactivate (default), delete or keep."`
 	OnDelete         string        `koanf:"onDelete" desc:"Deleted account: delete (default), deactivate or keep."`
+	OnFreeze         string        `koanf:"onFreeze" desc:"All accounts of an instance that the marketplace has frozen: deactivate (default, until it is resumed) or nothing."`
+	OnRelease        string        `koanf:"onRelease" desc:"All accounts of an instance that was released: deactivate, delete or nothing; by default as onFreeze."`
 	UserNames        string        `koanf:"userNames" desc:"Sign-in names: qualified (userName@tenantCode, default) or plain."`
-	Parents          string        `koanf:"parents" desc:"For scim: the tree as nested groups (nested, the default), or off."`
+	Parents          string        `koanf:"parents" desc:"For scim: the tree as nested groups (nested, the default but for some profiles), or off."`
 	Concurrency      int           `koanf:"concurrency" desc:"Requests under way at once, default 8."`
 	MembersPerChange int           `koanf:"membersPerChange" desc:"For scim: members in one PATCH of a group, default 100."`
 	Timeout          time.Duration `koanf:"timeout" desc:"Of one request, default 30s."`
 	CAFile           string        `koanf:"caFile" desc:"PEM of further certificate authorities to trust."`
 	AllowPrivate     *bool         `koanf:"allowPrivate" desc:"Whether private and loopback addresses may be dialled: by default not for webhook, but for the others. Link-local and metadata addresses never are."`
+	Plaintext        bool          `koanf:"plaintext" desc:"Let credentials and personal data go unencrypted to another machine: http://, or ldap:// without StartTLS."`
 	Realm            string        `koanf:"realm" desc:"For keycloak: the realm."`
 	Backoff          Backoff       `koanf:"backoff"`
 	Rate             Rate          `koanf:"rate"`
+	SCIM             SCIM          `koanf:"scim"`
 	LDAP             LDAP          `koanf:"ldap"`
+}
+
+// SCIM says how to speak to a target of type scim, where its profile's word is
+// not to hold.
+type SCIM struct {
+	Profile       string `koanf:"profile" desc:"Whose client the server was built for: generic (default), entra, okta or aws; see targets/scim.md."`
+	UserChanges   string `koanf:"userChanges" desc:"How accounts are changed: patch, put, or auto (patch where the server has it)."`
+	GroupChanges  string `koanf:"groupChanges" desc:"How groups are changed: patch, put or auto."`
+	Lookup        string `koanf:"lookup" desc:"What an object of unknown id is asked for by: externalId, or name where the server has no such filter."`
+	MemberRemoval string `koanf:"memberRemoval" desc:"How a member that leaves is named: filter (a path with a filter) or value (a list). Servers that do not know value remove every member."`
+	Groups        string `koanf:"groups" desc:"Whether the server has Groups: auto (as it says), on or off."`
+	Bulk          string `koanf:"bulk" desc:"Whether bulk requests are used: auto (where the server offers them) or off."`
+	Names         string `koanf:"names" desc:"formatted (the name whole), or split (given and family name too, for servers that want both)."`
+	Discovery     string `koanf:"discovery" desc:"auto, or off: believe neither ResourceTypes nor Schemas."`
 }
 
 // Backoff bounds the waits between the attempts at a target.
@@ -106,7 +125,6 @@ type LDAP struct {
 	InactiveValue       string `koanf:"inactiveValue" desc:"What inactiveAttribute is set to, such as TRUE."`
 	ExternalIDAttribute string `koanf:"externalIDAttribute" desc:"Attribute that keeps our name for an entry, default businessCategory."`
 	RemoteIDAttribute   string `koanf:"remoteIDAttribute" desc:"Attribute that names an entry for good, default entryUUID."`
-	Plaintext           bool   `koanf:"plaintext" desc:"Let ldap:// go without StartTLS."`
 }
 
 // Auth is how a target lets us in.

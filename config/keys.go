@@ -30,6 +30,20 @@ func (c *Config) EnsureKeys() (made []string, err error) {
 		return nil, fmt.Errorf("make data directory: %w; set %sDATA_DIR to one that can be written", err, Prefix)
 	}
 	k := &keyDir{path: c.DataDir}
+	c.fillKeys(k)
+	return k.made, k.err
+}
+
+// FindKeys fills the secrets that are not configured from the data directory, as
+// EnsureKeys does, and makes none: what is not there stays empty. The error
+// joins what is wrong with those that are.
+func (c *Config) FindKeys() error {
+	k := &keyDir{path: c.DataDir, find: true}
+	c.fillKeys(k)
+	return k.err
+}
+
+func (c *Config) fillKeys(k *keyDir) {
 	if len(c.KitAccessKeys) == 0 {
 		for _, key := range splitCommas(k.secret(AccessKeyFile, newToken, longEnough)) {
 			c.KitAccessKeys = append(c.KitAccessKeys, Secret(key))
@@ -48,7 +62,6 @@ func (c *Config) EnsureKeys() (made []string, err error) {
 		k.pair()
 		c.AppPrivateKeyFile = filepath.Join(c.DataDir, PrivateKeyFile)
 	}
-	return k.made, k.err
 }
 
 func newToken() (string, error)         { return secrets.NewToken(), nil }
@@ -83,13 +96,21 @@ func longEnough(text string) error {
 // nothing is made after it.
 type keyDir struct {
 	path string
+	find bool // make nothing, and go on after an error
 	made []string
 	err  error
 }
 
+func (k *keyDir) fail(path string, err error) {
+	k.err = errors.Join(k.err, fmt.Errorf("%s: %w", path, err))
+}
+
 // secret reads a file, made first if it is not there.
 func (k *keyDir) secret(name string, generate func() (string, error), check func(string) error) string {
-	if k.err != nil {
+	if k.err != nil && !k.find {
+		return ""
+	}
+	if k.find && !k.has(name) {
 		return ""
 	}
 	text, err := k.readOrMake(filepath.Join(k.path, name), generate)
@@ -100,14 +121,20 @@ func (k *keyDir) secret(name string, generate func() (string, error), check func
 		err = check(text)
 	}
 	if err != nil {
-		k.err = fmt.Errorf("%s: %w", filepath.Join(k.path, name), err)
+		k.fail(filepath.Join(k.path, name), err)
+		return ""
 	}
 	return text
 }
 
+func (k *keyDir) has(name string) bool {
+	_, err := os.Stat(filepath.Join(k.path, name))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
 // optional reads a file that need not be there.
 func (k *keyDir) optional(name string, check func(string) error) string {
-	if _, err := os.Stat(filepath.Join(k.path, name)); errors.Is(err, fs.ErrNotExist) {
+	if !k.has(name) {
 		return ""
 	}
 	return k.secret(name, func() (string, error) { return "", fs.ErrNotExist }, check)
@@ -143,7 +170,7 @@ func (k *keyDir) pair() {
 		key, err = secrets.ParsePrivateKey([]byte(text))
 		return err
 	})
-	if k.err != nil {
+	if k.err != nil || k.find {
 		return
 	}
 	_, public, err := key.PublicKey()

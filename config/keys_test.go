@@ -144,3 +144,31 @@ func TestADataDirectoryThatCannotBeMadeIsToldWithAWayOut(t *testing.T) {
 	_, _, err := keys(t, filepath.Join(file, "data"))
 	require.ErrorContains(t, err, "set ORGSYNC_DATA_DIR to one that can be written")
 }
+
+func TestFindKeysMakesNothingAndTellsAllFaults(t *testing.T) {
+	t.Parallel()
+	c := &Config{DataDir: filepath.Join(t.TempDir(), "none")}
+	require.NoError(t, c.FindKeys())
+	require.Empty(t, c.KitAccessKeys)
+	require.NoDirExists(t, c.DataDir)
+
+	dir := t.TempDir()
+	made := &Config{DataDir: dir}
+	_, err := made.EnsureKeys()
+	require.NoError(t, err)
+	found := &Config{DataDir: dir}
+	require.NoError(t, found.FindKeys())
+	require.Equal(t, made, found)
+
+	require.NoError(t, os.Remove(filepath.Join(dir, PublicKeyFile)))
+	for _, name := range []string{AccessKeyFile, EncryptionKeyFile, PrivateKeyFile} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("x\n"), 0o600))
+	}
+	faulty := &Config{DataDir: dir}
+	err = faulty.FindKeys()
+	for _, name := range []string{AccessKeyFile, EncryptionKeyFile, PrivateKeyFile} {
+		require.ErrorContains(t, err, name)
+	}
+	require.Empty(t, faulty.EncryptionKey)
+	require.NoFileExists(t, filepath.Join(dir, PublicKeyFile))
+}

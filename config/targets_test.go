@@ -13,7 +13,7 @@ func TestTargetsOfEveryTypeAreRead(t *testing.T) {
 targets:
   - {name: s, type: scim, url: https://x, allowPrivate: false, auth: {type: bearer, token: scim-token}}
   - {name: w, type: webhook, url: https://x, allowPrivate: true, auth: {type: signature, secretsFile: `+secrets+`}}
-  - {name: l, type: ldap, url: ldaps://x, auth: {type: basic, userName: "cn=a,dc=b", password: bind}, ldap: {baseDN: "dc=b", plaintext: true}}
+  - {name: l, type: ldap, url: ldaps://x, auth: {type: basic, userName: "cn=a,dc=b", password: bind}, plaintext: true, ldap: {baseDN: "dc=b"}}
   - {name: k, type: keycloak, url: https://x, realm: r, auth: {type: basic, userName: client, password: secret}}
 `), nil, nil)
 	require.NoError(t, err)
@@ -21,7 +21,8 @@ targets:
 	require.True(t, *c.Targets[1].AllowPrivate)
 	require.Nil(t, c.Targets[2].AllowPrivate, "no word is not a no")
 	require.Equal(t, []string{"whsec_new", "whsec_old"}, c.Targets[1].Auth.SigningSecrets())
-	require.Equal(t, LDAP{BaseDN: "dc=b", Plaintext: true}, c.Targets[2].LDAP)
+	require.Equal(t, LDAP{BaseDN: "dc=b"}, c.Targets[2].LDAP)
+	require.True(t, c.Targets[2].Plaintext)
 	require.Equal(t, "r", c.Targets[3].Realm)
 }
 
@@ -42,6 +43,7 @@ func TestSettingsThatATargetWouldNotUseAreRefused(t *testing.T) {
 		"type: webhook, auth: {type: signature, secrets: [whsec_secret], secretsFile: /nowhere}": "given themselves and as a file",
 		"type: webhook, parents: nested, auth: {type: signature, secrets: [whsec_x]}":            "targets[0].parents: for scim only",
 		"type: ldap, auth: {type: bearer, token: t}":                                             "ldap wants basic",
+		"type: ldap, scim: {profile: aws}":                                                       "targets[0].scim: for scim only",
 		"type: ldap, membersPerChange: 5":                                                        "targets[0].membersPerChange: for scim only",
 		"type: scim, rate: {perSecond: -1}":                                                      "targets[0].rate.perSecond: want 0 to 100000",
 		"type: scim, rate: {perSecond: fast}":                                                    "targets[0].rate.perSecond: want a number",
@@ -53,7 +55,7 @@ func TestSettingsThatATargetWouldNotUseAreRefused(t *testing.T) {
 		"type: scim, backoff: {base: -1s}":                                                       "targets[0].backoff.base: less than 0",
 		"type: scim, backoff: {base: 2s, max: 1s}":                                               "targets[0].backoff.max: less than backoff.base",
 		"type: keycloak":                                                                         "keycloak wants basic",
-		"type: keycloak, auth: {type: basic, userName: c, password: p}, ldap: {plaintext: true}": "targets[0].ldap: for ldap only",
+		"type: keycloak, auth: {type: basic, userName: c, password: p}, ldap: {baseDN: dc=b}":    "targets[0].ldap: for ldap only",
 	} {
 		_, err := Load(write(t, "c.yaml", "targets: [{name: a, url: https://x, "+settings+"}]"), nil, nil)
 		require.ErrorContains(t, err, want, settings)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -57,6 +58,7 @@ func (v *checker) config(c *Config) {
 	v.checkf(pathPattern.MatchString(c.BasePath), "basePath", "%q: want /path of letters, digits, dots and dashes, without a slash at its end", c.BasePath)
 	v.checkf(!strings.HasPrefix(c.BasePath+"/", "/api/"), "basePath", "/api is taken by the API")
 	v.checkf(!slices.Contains(healthPaths, c.BasePath), "basePath", "%s is taken by the connector itself", c.BasePath)
+	v.checkf(c.PublicURL == "" || validWebAddress(c.PublicURL), "publicUrl", "%q: want https://, a host, and the path", c.PublicURL)
 	v.keys(c)
 	v.checkf(c.RedisURL == "" || c.MongoURI != "", "redisUrl", "the embedded store is one process's; set mongoUri too, or remove the setting")
 	v.checkf(c.MongoDatabase != "", "mongoDatabase", "empty")
@@ -98,8 +100,11 @@ func (v *checker) target(path string, t *Target) {
 	v.checkf(namePattern.MatchString(t.Name), path+".name", "%q: want letters, digits, dots, dashes and underscores", t.Name)
 	v.oneOf(path+".type", t.Type, "scim", "webhook", "ldap", "keycloak")
 	v.oneOf(path+".onRevoke", t.OnRevoke, "", "deactivate", "delete", "keep")
+	v.oneOf(path+".onFreeze", t.OnFreeze, "", "deactivate", "nothing")
+	v.oneOf(path+".onRelease", t.OnRelease, "", "deactivate", "delete", "nothing")
 	v.oneOf(path+".onDelete", t.OnDelete, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".userNames", t.UserNames, "", "qualified", "plain")
+	v.checkf(!slices.Contains(t.Tenants, ""), path+".tenants", "an empty entry; want tenantIds, or * for all")
 	v.checkf(t.Concurrency >= 0, path+".concurrency", "less than 0")
 	v.rate(path+".rate", &t.Rate)
 	v.checkf(t.Backoff.Base >= 0, path+".backoff.base", "less than 0")
@@ -127,6 +132,7 @@ func (v *checker) fits(path string, t *Target) {
 	v.checkf(t.Type == "scim" || t.Parents == "", path+".parents", "for scim only")
 	v.checkf(t.Type == "scim" || t.MembersPerChange == 0, path+".membersPerChange", "for scim only")
 	v.checkf(t.Type == "keycloak" || t.Realm == "", path+".realm", "for keycloak only")
+	v.checkf(t.Type == "scim" || t.SCIM == SCIM{}, path+".scim", "for scim only")
 	v.checkf(t.Type == "ldap" || t.LDAP == LDAP{}, path+".ldap", "for ldap only")
 }
 
@@ -160,6 +166,11 @@ func validAddress(address string) bool {
 	}
 	n, err := strconv.Atoi(port)
 	return err == nil && n >= 0 && n <= 65535
+}
+
+func validWebAddress(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http")
 }
 
 func validEncryptionKey(text string) bool {

@@ -50,6 +50,10 @@ type fullPlanner struct {
 // (spec/marketplace.md §3.5). A list that Check refuses is refused. Only
 // differences are planned: a repeated push plans nothing but its time.
 func PlanFull(ctx context.Context, push *Push, list *FullPush, view FullView, guard Guard) (*Plan, error) {
+	return planFull(ctx, push, list, view, guard.Holds)
+}
+
+func planFull(ctx context.Context, push *Push, list *FullPush, view FullView, holds func(deletes, living int) bool) (*Plan, error) {
 	state, err := view.State(ctx)
 	if err != nil {
 		return nil, err
@@ -75,7 +79,7 @@ func PlanFull(ctx context.Context, push *Push, list *FullPush, view FullView, gu
 	if err := p.merge(list.Departments, view.Departments(ctx)); err != nil {
 		return nil, err
 	}
-	held := guard.Holds(p.going, p.living)
+	held := holds(p.going, p.living)
 	plan.FullTime = p.at
 	plan.HoldSet = held || state.Hold != nil
 	if held {

@@ -59,6 +59,9 @@ type Push struct {
 	ReceivedAt time.Time
 	// Raw is the body as it arrived. The journal keeps it.
 	Raw []byte
+	// Note is kept with the push: of one that is no call of the marketplace, who
+	// made it and why.
+	Note string
 	// Payload is one of *TenantPush, *ApplicationPush, *AuthPush,
 	// *DepartmentPush and *FullPush.
 	Payload Payload

@@ -4,11 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/target"
 )
+
+// maxInternalErrors is how often a target may answer 500 to one object before
+// it is taken for a refusal, if it takes others meanwhile. By then the retries
+// are an hour apart.
+const maxInternalErrors = 20
 
 // maxLastError bounds what a slot keeps of an error, in bytes.
 const maxLastError = 500
@@ -81,6 +87,10 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 		slot.Uncertain = true
 	}
 	class := target.ClassOf(err)
+	if details != nil && r.refusedInTruth(details, slot.Attempts+1) {
+		class = target.Permanent
+		err = fmt.Errorf("given up after %d attempts, for the target takes other objects: %w", slot.Attempts+1, err)
+	}
 	slot.ErrorClass, slot.LastError = string(class), cut(err.Error(), maxLastError)
 	now := r.options.Now()
 	switch class {
@@ -100,6 +110,14 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 		slot.State, slot.DueAt = storage.SlotRetrying, now.Add(r.backoff(slot.Attempts))
 	}
 	r.settle(slot)
+}
+
+// refusedInTruth reports whether a target calls an internal error of its own
+// what is a refusal of this object: some answer 500 to whatever they do not
+// take. One that is ill would not take others.
+func (r *round) refusedInTruth(details *target.Error, attempts int) bool {
+	return details.Class == target.Transient && details.Status == http.StatusInternalServerError &&
+		attempts >= maxInternalErrors && r.gate.takes(r.Backoff.Max)
 }
 
 // retryAfter is how long the target asked to be left alone, 0 for no word.

@@ -233,7 +233,7 @@ func (b *bundle) settledOr(name string, after int, died <-chan struct{}) {
 		b.mu.Lock()
 		r, moved := b.rests[name], b.moved
 		b.mu.Unlock()
-		if r.count > after && r.rounds == 0 && r.changed == b.store.Changed() {
+		if r.count > after && r.rounds == 0 && r.changed == b.store.Changed() && !b.wakes(name, r) {
 			return
 		}
 		select {
@@ -250,6 +250,14 @@ func (b *bundle) settledOr(name string, after int, died <-chan struct{}) {
 			require.FailNow(b, "the fan-out does not come to rest", "%s: %+v", name, r)
 		}
 	}
+}
+
+// wakes reports that a runner that rests is about to wake: its time has come,
+// or its gate has a word for it. Moving the clock on then would take the lease
+// of the round that it is about to begin.
+func (b *bundle) wakes(name string, r rest) bool {
+	due := !r.until.IsZero() && !r.until.After(b.clock.now())
+	return due || len(b.fanout.byName[name].gate.changed) > 0
 }
 
 // settled waits until every target has done what can be done now.

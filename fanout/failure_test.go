@@ -3,6 +3,7 @@ package fanout
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -102,6 +103,48 @@ func TestARefusedObjectIsADeadLetterUntilReplayed(t *testing.T) {
 	require.Equal(t, 1, n)
 	b.settled()
 	b.synced("t", p, acme)
+}
+
+// Some servers answer 500 to whatever they do not take. That others are taken
+// meanwhile tells it from a server that is ill.
+func TestWhatIsRefusedForEverBecomesADeadLetter(t *testing.T) {
+	t.Parallel()
+	for _, othersAreTaken := range []bool{true, false} {
+		p, scim := newPeer(t, "t")
+		b := newBundle(t, scim)
+		b.tree(acme, "a", "b")
+		b.start().settled()
+		p.proxy.Choose(failing(targettest.Answer(500, "NullPointerException"), "POST /Users"))
+		b.users(acme, directory.FlagAdd, "ann@a")
+		b.settled()
+		for step := range 4 * maxInternalErrors {
+			if b.slot("t", acme, storage.SlotUser, "ann").State == storage.SlotDead {
+				break
+			}
+			if othersAreTaken {
+				b.department(acme, directory.FlagModify, directory.DepartmentItem{Code: "b", Name: fmt.Sprint("name ", step)})
+				b.settled()
+			}
+			b.advance(40 * time.Minute) // less than the time within which others must be taken
+		}
+		slot := b.slot("t", acme, storage.SlotUser, "ann")
+		if !othersAreTaken {
+			require.Equal(t, storage.SlotRetrying, slot.State, "the server may be ill")
+			require.Greater(t, slot.Attempts, maxInternalErrors)
+			continue
+		}
+		require.Equal(t, storage.SlotDead, slot.State)
+		require.Equal(t, maxInternalErrors, slot.Attempts)
+		require.Equal(t, string(target.Permanent), slot.ErrorClass)
+		require.Contains(t, slot.LastError, "given up after 20 attempts")
+		require.Contains(t, slot.LastError, "NullPointerException")
+		require.True(t, slot.Uncertain, "it may have been created")
+		p.proxy.Heal()
+		_, err := b.store.Replay(t.Context(), storage.DeliveryFilter{Target: "t", State: storage.SlotDead})
+		require.NoError(t, err)
+		b.settled()
+		b.synced("t", p, acme)
+	}
 }
 
 func TestANewVersionRevivesADeadLetter(t *testing.T) {

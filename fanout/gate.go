@@ -26,6 +26,7 @@ type gate struct {
 	state     State
 	since     time.Time
 	lastError string
+	lastOK    time.Time // a delivery succeeded
 	inARow    int       // deliveries that failed since one got an answer
 	closings  int       // of the gate since a delivery succeeded
 	limits    int       // answers "too many" since a delivery succeeded
@@ -98,6 +99,7 @@ func (g *gate) answered(err error) (tripped bool) {
 	switch class := target.ClassOf(err); {
 	case err == nil:
 		g.inARow, g.closings, g.limits = 0, 0, 0
+		g.lastOK = g.now()
 	case class == target.Transient, details != nil && details.Status == http.StatusForbidden:
 		g.inARow++
 	case class != target.Down && class != target.RateLimited:
@@ -108,6 +110,13 @@ func (g *gate) answered(err error) (tripped bool) {
 	}
 	g.inARow = 0
 	return g.state == Up
+}
+
+// takes reports whether the target took a delivery within the last while.
+func (g *gate) takes(within time.Duration) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.lastOK.IsZero() && g.now().Sub(g.lastOK) <= within
 }
 
 // tookResume reports, once, that an operator resumed the target.

@@ -70,7 +70,7 @@ type runner struct {
 	capabilities atomic.Pointer[target.Capabilities]
 
 	mu      sync.Mutex
-	running map[directory.Scope]struct{} // rounds of this replica
+	running map[directory.Scope]int // rounds of this replica whose end the loop has not seen
 
 	// The loop's own.
 	latest directory.Scope               // the scope asked for last
@@ -96,7 +96,7 @@ func newRunner(store Store, t Target, options Options, m *metrics) *runner {
 		owner:    uuid.NewString(),
 		requests: make(chan struct{}, t.Concurrency),
 		ended:    make(chan roundEnd, scopesAtOnce),
-		running:  make(map[directory.Scope]struct{}, scopesAtOnce),
+		running:  make(map[directory.Scope]int, scopesAtOnce),
 		asked:    make(map[directory.Scope]time.Time, scopesAhead),
 		busy:     make(map[directory.Scope]time.Time),
 	}
@@ -169,7 +169,12 @@ func (r *runner) sleep(ctx context.Context, changed, woken <-chan struct{}, unti
 // collect takes note of a round's end and returns the store's error, if any.
 // That another replica has the scope is none.
 func (r *runner) collect(end roundEnd) error {
-	delete(r.asked, end.scope)
+	r.mu.Lock()
+	if r.running[end.scope]--; r.running[end.scope] <= 0 {
+		delete(r.running, end.scope)
+		delete(r.asked, end.scope)
+	}
+	r.mu.Unlock()
 	if errors.Is(end.err, storage.ErrBusy) || errors.Is(end.err, storage.ErrLeaseLost) {
 		r.busy[end.scope] = r.options.Now().Add(busyRetry)
 		return nil

@@ -45,7 +45,9 @@ func (r *runner) ask(ctx context.Context, due []directory.Scope, next time.Time)
 }
 
 // forgetAsked forgets the rounds asked for that are not under way here and
-// that another replica has done, or was given long enough to do.
+// that another replica has done, or was given long enough to do. One is under
+// way until the loop has seen its end: were it asked for again before, its end
+// would be taken for that of the next.
 func (r *runner) forgetAsked(due []directory.Scope, now time.Time) {
 	if len(r.asked) == 0 {
 		return
@@ -89,12 +91,9 @@ func (r *runner) deliver(ctx context.Context, key string) {
 		return
 	}
 	r.mu.Lock()
-	r.running[scope] = struct{}{}
+	r.running[scope]++
 	r.mu.Unlock()
 	err = r.round(ctx, scope, *r.capabilities.Load())
-	r.mu.Lock()
-	delete(r.running, scope)
-	r.mu.Unlock()
 	select {
 	case r.ended <- roundEnd{scope, err}:
 	case <-ctx.Done():

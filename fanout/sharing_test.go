@@ -183,6 +183,7 @@ func TestReplicaThatLeavesHandsItsWorkOver(t *testing.T) {
 		if r.Method == http.MethodPost {
 			hanging <- struct{}{}
 			<-r.Context().Done()
+			panic(http.ErrAbortHandler) // it was never carried out
 		}
 	})
 	all := b.enterprises(0, 4) // more than can be under way at once

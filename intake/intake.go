@@ -111,6 +111,18 @@ func (s *Service) Receive(ctx context.Context, push *directory.Push) (directory.
 	return plan.Result, nil
 }
 
+// Preview plans what Receive would do with a push now, and writes nothing.
+func (s *Service) Preview(ctx context.Context, push *directory.Push) (*directory.Plan, error) {
+	planner, ok := s.planners[push.Kind()]
+	if !ok {
+		return nil, fmt.Errorf("intake: no planner for %s", push.Kind())
+	}
+	if err := planner.Prepare(ctx, push); err != nil {
+		return nil, fmt.Errorf("prepare: %w", err)
+	}
+	return s.store.Preview(ctx, push.Scope, planWith(planner, push))
+}
+
 func (s *Service) take(ctx context.Context, planner Planner, push *directory.Push) (*directory.Plan, error) {
 	if err := planner.Prepare(ctx, push); err != nil {
 		return nil, fmt.Errorf("prepare: %w", err)

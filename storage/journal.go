@@ -29,8 +29,11 @@ type Record struct {
 	Phase     Phase            `json:"phase"`
 	Result    directory.Result `json:"result,omitempty"`
 	Counts    directory.Counts `json:"counts,omitempty"`
-	// Note says who decided a hold, when and how.
+	// Note says who decided a hold, when and how, and who made a push that is no
+	// call of the marketplace.
 	Note string `json:"note,omitempty"`
+	// DecidedAt is when a hold was approved or rejected.
+	DecidedAt time.Time `json:"decidedAt,omitzero"`
 	// Size is the body's length in bytes.
 	Size int `json:"size"`
 }
@@ -40,6 +43,6 @@ func RecordOf(push *directory.Push) Record {
 	return Record{
 		ID: push.ID, Scope: push.Scope, Kind: push.Kind(), Flag: push.Flag,
 		SourceTime: push.SourceTime, ReceivedAt: push.ReceivedAt,
-		Phase: PhaseReceived, Size: len(push.Raw),
+		Phase: PhaseReceived, Note: push.Note, Size: len(push.Raw),
 	}
 }

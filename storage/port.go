@@ -56,10 +56,14 @@ type Intake interface {
 	// with their bodies.
 	Unfinished(ctx context.Context) iter.Seq2[UnfinishedPush, error]
 
+	// Preview plans from the scope's view as it is now, and writes nothing.
+	// ErrNotFound if the scope has never been seen.
+	Preview(ctx context.Context, scope directory.Scope, plan PlanFunc) (*directory.Plan, error)
+
 	// Decide ends the hold of a scope: plan is called with the hold and
 	// returns what an approval deletes (or an empty plan for a rejection). The
-	// held push's record takes the plan's Result and the note. ErrNotFound when the
-	// push is not known, ErrConflict when it holds nothing (any more).
+	// held push's record takes the plan's Result and the time, and the note behind
+	// the one it has. ErrNotFound when the push is not known, ErrConflict when it holds nothing (any more).
 	Decide(ctx context.Context, pushID, note string, plan func(ctx context.Context, view View, hold directory.Hold) (*directory.Plan, error)) (*directory.Plan, error)
 }
 
@@ -131,21 +135,24 @@ type Fanout interface {
 	// delivering the same.
 	Settle(ctx context.Context, lease Lease, slots []Slot) error
 
+	// MarkUsers makes the slots of a scope's accounts due again, whatever became
+	// of them: what they look like depends on more than the directory. It goes by
+	// key, marks at most limit behind after, and returns the last key, empty if
+	// there are no more.
+	MarkUsers(ctx context.Context, targetName string, scope directory.Scope, after string, limit int) (last string, err error)
+
 	// Replay makes dead or retrying slots that match pending, at once, and
 	// returns how many.
 	Replay(ctx context.Context, filter DeliveryFilter) (int, error)
 
 	// Tenant reads the scope's tenant for rendering users.
 	Tenant(ctx context.Context, scope directory.Scope) (directory.Tenant, bool, error)
-
-	// Department reads one department for rendering users.
-	Department(ctx context.Context, scope directory.Scope, code string) (directory.Department, bool, error)
 }
 
 // Wakeups is how a store tells that something changed.
 type Wakeups interface {
 	// Changed returns a channel that is closed at the next committed change of
-	// the directory or of a slot's due time from outside (replay).
+	// the directory or of a slot's due time from outside (MarkUsers, Replay).
 	Changed() <-chan struct{}
 }
 
@@ -206,8 +213,17 @@ type Change struct {
 	Application *directory.Application
 }
 
+// Journal is the pushes that were accepted.
+type Journal interface {
+	Pushes(ctx context.Context, filter PushFilter, page Page) ([]Record, string, error) // newest first
+	Push(ctx context.Context, id string) (Record, []directory.Decision, error)          // ErrNotFound
+	// Body is a push as it arrived. ErrNotFound if there is no such push.
+	Body(ctx context.Context, id string) ([]byte, error)
+}
+
 // Reader is what the admin API needs of a store.
 type Reader interface {
+	Journal
 	States(ctx context.Context, filter EntityFilter, page Page) ([]directory.State, string, error)
 	State(ctx context.Context, scope directory.Scope) (directory.State, error) // ErrNotFound
 	Tenants(ctx context.Context, filter EntityFilter, page Page) ([]Scoped[directory.Tenant], string, error)
@@ -216,9 +232,6 @@ type Reader interface {
 	Applications(ctx context.Context, filter EntityFilter, page Page) ([]Scoped[directory.Application], string, error)
 	// Changes reads the feed after a place, oldest change first.
 	Changes(ctx context.Context, after int64, limit int) ([]Change, error)
-
-	Pushes(ctx context.Context, filter PushFilter, page Page) ([]Record, string, error) // newest first
-	Push(ctx context.Context, id string) (Record, []directory.Decision, error)          // ErrNotFound
 
 	Deliveries(ctx context.Context, filter DeliveryFilter, page Page) ([]Slot, string, error)
 	// Counts counts a target's slots in a scope; a nil scope counts all scopes.
@@ -263,5 +276,6 @@ type Store interface {
 	Reader
 	Health
 	Sweeper
+	Instances
 	Close() error
 }

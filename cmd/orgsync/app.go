@@ -23,7 +23,9 @@ import (
 	"github.com/openkoo/connector/instance"
 	"github.com/openkoo/connector/intake"
 	"github.com/openkoo/connector/marketplace"
+	"github.com/openkoo/connector/marketplace/client"
 	"github.com/openkoo/connector/orgsync"
+	"github.com/openkoo/connector/restore"
 	"github.com/openkoo/connector/secrets"
 	"github.com/openkoo/connector/storage"
 	usersync "github.com/openkoo/connector/userSync"
@@ -46,7 +48,6 @@ type app struct {
 	logger *slog.Logger
 	*backends
 	intake    *intake.Service
-	kept      storage.Instances // nil where the store keeps no instances; instances too
 	instances *instance.Service
 	fanout    *fanout.Fanout
 	http      *http.Server
@@ -119,15 +120,11 @@ func (a *app) wire(keyring secrets.Keyring) error {
 	if err := a.openInstances(keyring); err != nil {
 		return err
 	}
-	shown := admin.Options{
-		Token: a.config.AdminToken.Reveal(), Reader: a.store, Replayer: a.store, Health: a.store, Decider: a.intake, Deliverer: a.fanout,
-		Revealer: keyring, Matches: matches(targets), Coordination: a.health,
+	api, err := admin.New(admin.Options{
+		Token: a.config.AdminToken.Reveal(), Reader: a.store, Replayer: a.store, Health: a.store, Decider: a.intake, Restorer: a.restorer(), Deliverer: a.fanout,
+		Revealer: keyring, Matches: matches(targets), Coordination: a.health, Instances: a.store, Completer: a.instances,
 		Gatherer: registry, Logger: a.logger,
-	}
-	if a.instances != nil {
-		shown.Instances, shown.Completer = a.kept, a.instances
-	}
-	api, err := admin.New(shown)
+	})
 	if err != nil {
 		return err
 	}
@@ -141,6 +138,12 @@ func (a *app) wire(keyring secrets.Keyring) error {
 		MaxHeaderBytes: 64 << 10, ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelWarn),
 	}
 	return nil
+}
+
+// restorer undoes pushes; what it makes of the journal goes in as a push does.
+func (a *app) restorer() *restore.Service {
+	codec := restore.Codec{Decode: marketplace.Decode, Encode: client.Body}
+	return restore.New(a.store, a.store, a.intake, codec, restore.Options{Logger: a.logger})
 }
 
 func matches(targets []fanout.Target) func(string, directory.Scope) bool {
@@ -161,9 +164,7 @@ func (a *app) run(ctx context.Context, listener net.Listener) (err error) {
 	a.recover(ctx)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.fanout.Run(ctx) })
-	if a.instances != nil {
-		group.Go(func() error { return a.instances.Run(ctx) })
-	}
+	group.Go(func() error { return a.instances.Run(ctx) })
 	group.Go(func() error { return a.sweep(ctx) })
 	if a.shared {
 		group.Go(func() error { return a.adopt(ctx) })

@@ -149,6 +149,11 @@ func dataDir(t *testing.T) string {
 	require.NoError(t, err)
 	dir := filepath.Join(t.TempDir(), "data")
 	require.NoError(t, os.CopyFS(dir, os.DirFS(keys)))
+	copied, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, file := range copied {
+		require.NoError(t, os.Chmod(filepath.Join(dir, file.Name()), 0o600)) // as they are made
+	}
 	return dir
 }
 
@@ -275,6 +280,8 @@ func TestExpectedFailures(t *testing.T) {
 		{"no token", []string{"status", "--url", running.base, "--data-dir", t.TempDir()}, []string{"admin token: ", "--token-file or ORGSYNC_ADMIN_TOKEN, or name the connector's directory with --data-dir"}},
 		{"wrong token", []string{"status", "--url", running.base, "--token-file", wrong}, []string{running.base + " does not take the admin token; give the right one with --token-file or ORGSYNC_ADMIN_TOKEN"}},
 		{"bad dataset", []string{"status", "--url", running.base, "--data-dir", running.dir, "--dataset", "production"}, []string{`Bad Request: dataset: "production": want prod, test`}},
+		{"no push to go back to", []string{"restore"}, []string{"want --push"}},
+		{"unknown push to go back to", []string{"restore", "--push", "none", "--url", running.base, "--data-dir", running.dir}, []string{"Not Found: push none"}},
 		{"unknown hold to decide", []string{"holds", "approve", "none", "--url", running.base, "--data-dir", running.dir}, []string{"Not Found: ", "`orgsync holds list` shows what can be decided"}},
 		{"port taken", []string{"serve", "--listen", taken.Addr().String(), "--data-dir", dir}, []string{"listen on " + taken.Addr().String() + ": bind: address already in use; choose another address with --listen or ORGSYNC_LISTEN"}},
 		{"data directory in use", []string{"serve", "--listen", "127.0.0.1:0", "--data-dir", running.dir}, []string{"data directory " + running.dir + " is in use by another orgsync process; stop it, or set ORGSYNC_DATA_DIR to another directory"}},

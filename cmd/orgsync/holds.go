@@ -88,12 +88,8 @@ func listHolds(ctx context.Context, w io.Writer, client *apiClient) error {
 }
 
 func decideHold(ctx context.Context, w io.Writer, client *apiClient, verb, push, reason string) error {
-	by := "orgsync holds"
-	if who, err := user.Current(); err == nil {
-		by = who.Username
-	}
 	var answer struct{ Counts directory.Counts }
-	body := map[string]string{"by": by, "reason": reason}
+	body := map[string]string{"by": operator(), "reason": reason}
 	if err := client.call(ctx, "POST", "/pushes/"+url.PathEscape(push)+"/"+verb, nil, body, &answer); err != nil {
 		return fmt.Errorf("%w; `orgsync holds list` shows what can be decided", err)
 	}
@@ -103,4 +99,12 @@ func decideHold(ctx context.Context, w io.Writer, client *apiClient, verb, push,
 	}
 	fmt.Fprintf(w, "Approved: %d departments are deleted.\n", answer.Counts[directory.ActionDelete])
 	return nil
+}
+
+// operator is who gives the command.
+func operator() string {
+	if who, err := user.Current(); err == nil {
+		return who.Username
+	}
+	return "orgsync"
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
@@ -11,28 +10,18 @@ import (
 	"github.com/openkoo/connector/instance"
 	"github.com/openkoo/connector/marketplace"
 	"github.com/openkoo/connector/secrets"
-	"github.com/openkoo/connector/storage"
 )
 
 // openInstances wires the instance lifecycle with the provisioner that is
-// configured. A store that keeps no instances leaves the base interface out.
+// configured.
 func (a *app) openInstances(keyring secrets.Keyring) error {
 	c := &a.config.Instances
-	kept, ok := a.store.(storage.Instances)
-	if !ok {
-		if c.RequireKnown || c.Provisioner == "webhook" {
-			return errors.New("instances: MongoDB does not keep instances yet; remove the instances settings, or mongoUri")
-		}
-		a.logger.Warn("the base interface is not served: MongoDB does not keep instances yet")
-		return nil
-	}
 	provisioner, err := a.provisioner()
 	if err != nil {
 		return err
 	}
-	a.kept = kept
-	a.instances = instance.New(kept, provisioner, keyring.Box, instance.Options{
-		Logger: a.logger, Patience: c.Patience, Lease: max(c.WebhookTimeout, c.Patience) * 2,
+	a.instances = instance.New(a.store, provisioner, keyring.Box, instance.Options{
+		Logger: a.logger, Patience: c.Patience, Lease: max(c.WebhookTimeout, c.Patience) * 2, Spreader: a.fanout,
 	})
 	return nil
 }
@@ -98,7 +87,7 @@ func (a *app) registerMarketplace(router *gin.Engine, registry prometheus.Regist
 		}
 		kit.Register(router)
 	}
-	if a.instances == nil || (!c.Interfaces.BaseV1 && !c.Interfaces.BaseV2) {
+	if !c.Interfaces.BaseV1 && !c.Interfaces.BaseV2 {
 		return door, nil
 	}
 	options.Keys = c.BaseKeys()

@@ -44,7 +44,8 @@ func migrateCommand(s *settings) *cobra.Command {
 		Short:   "Move an embedded data directory into MongoDB, or back",
 		Long: `Copy all that a store keeps into an empty one of the other kind: the directory
 with versions, times and tombstones, holds, the journal, the slots with what each
-target has, and the change feed in its order. No target is sent anything again.
+target has, the change feed in its order, and the instances with their orders. No
+target is sent anything again.
 
 The connector must be stopped. Stopped itself, the command goes on when it is run
 again, as long as the source has not changed. At the end it reads the new store
@@ -180,9 +181,6 @@ func move(ctx context.Context, source, target movable, out, errOut io.Writer) er
 	want, err := sumOf(ctx, source)
 	if err != nil {
 		return fmt.Errorf("read the source: %w", err)
-	}
-	if _, keeps := target.(storage.Instances); !keeps && want["instances"].Count > 0 {
-		return fmt.Errorf("the source keeps %d instances, and MongoDB does not keep any yet: nothing was moved", want["instances"].Count)
 	}
 	name := want.name()
 	if err := target.BeginLoad(ctx, name); errors.Is(err, storage.ErrConflict) {

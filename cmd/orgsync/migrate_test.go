@@ -12,7 +12,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/storage/embedded"
 	"github.com/openkoo/connector/storage/mongo"
@@ -44,7 +43,7 @@ func sumOfDir(t *testing.T, dir string) sum {
 	return all
 }
 
-// lived is a stopped connector's directory with some pushes in it.
+// lived is a stopped connector's directory with some pushes in it, and an instance.
 func lived(t *testing.T) *server {
 	t.Helper()
 	s := serve(t)
@@ -52,6 +51,7 @@ func lived(t *testing.T) *server {
 	s.pushCredential(t)
 	require.NoError(t, s.pushFile(t, "full", "", "d.csv", departments(28)).err)
 	s.stop()
+	s.buy(t)
 	return s
 }
 
@@ -62,6 +62,7 @@ func TestADirectoryMovesIntoMongoAndBack(t *testing.T) {
 	want := sumOfDir(t, s.dir)
 	require.EqualValues(t, 31, want["entities"].Count, "30 departments, 2 of them tombstones, and the application")
 
+	require.EqualValues(t, 1, want["instances"].Count)
 	moved := run(t, nil, "migrate", "--from", s.dir, "--to-mongo", uri, "--database", "orgsync_test_moved")
 	require.NoError(t, moved.err, moved.out)
 	require.Contains(t, moved.out, fmt.Sprintf("%d records moved; counts and hashes agree.", want.total()))
@@ -103,7 +104,7 @@ func rotatedInMongo(t *testing.T, environ []string, dir string) {
 	require.NotContains(t, first.out, "may go")
 	second := run(t, environ, "keys", "rotate", "--data-dir", dir)
 	require.NoError(t, second.err)
-	require.Contains(t, second.out, "1 applications and instances looked at, 1 sealed anew")
+	require.Contains(t, second.out, "2 applications and instances looked at, 2 sealed anew")
 	require.Contains(t, second.out, "may go")
 	third := run(t, environ, "keys", "rotate", "--data-dir", dir)
 	require.NoError(t, third.err)
@@ -197,29 +198,3 @@ func TestALostRecordIsNoticed(t *testing.T) {
 	require.NotEmpty(t, name, "no connector starts on it")
 	require.NoError(t, move(t.Context(), source, target, &out, &out), "a repeat brings it")
 }
-
-// Instances are not lost on the way into a store that keeps none.
-func TestInstancesAreNotLeftBehind(t *testing.T) {
-	t.Parallel()
-	source := openData(t, bound(t).dir)
-	target := struct {
-		storage.Dumper
-		storage.Loader
-		closer
-	}{source, source, closer{}}
-	t.Cleanup(func() { require.NoError(t, source.Close()) })
-	var out strings.Builder
-	require.ErrorContains(t, move(t.Context(), source, target, &out, &out), "keeps 1 instances, and MongoDB does not keep any yet: nothing was moved")
-	next := openData(t, t.TempDir())
-	t.Cleanup(func() { require.NoError(t, next.Close()) })
-	require.NoError(t, move(t.Context(), source, next, &out, &out))
-	kept, err := next.Instance(t.Context(), directory.Prod, "i-1")
-	require.NoError(t, err)
-	was, err := source.Instance(t.Context(), directory.Prod, "i-1")
-	require.NoError(t, err)
-	require.Equal(t, was, kept)
-}
-
-type closer struct{}
-
-func (closer) Close() error { return nil }

@@ -119,3 +119,35 @@ func TestHoldsAreListedAndDecided(t *testing.T) {
 	notes := listed[record](t, s, "/pushes")
 	require.Regexp(t, `^approved by \S+ at \S+: they closed$`, notes[0].Note)
 }
+
+// A wrong list is undone: first looked at, then done, then there is nothing
+// left to do; what would delete too much is held like any push.
+func TestAPushIsUndone(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	require.NoError(t, s.pushFile(t, "full", "", "d.csv", departments(30)).err)
+	type record struct{ ID, Note string }
+	good := listed[record](t, s, "/pushes")[0].ID
+	require.NoError(t, s.pushFile(t, "full", "", "d.csv", departments(25)).err)
+	require.Len(t, listed[any](t, s, "/departments"), 25)
+
+	r := s.operate(t, "restore", "--push", good, "--dry-run")
+	require.NoError(t, r.err)
+	require.Regexp(t, `^As of .* there were 30 departments: restore 5, unchanged 25\.\n`, r.out)
+	require.Contains(t, r.out, "  restore  25  was deleted\n")
+	require.Contains(t, r.out, "A dry run: nothing is changed.\n")
+	require.Len(t, listed[any](t, s, "/departments"), 25)
+
+	r = s.operate(t, "restore", "--push", good, "--reason", "a wrong export")
+	require.NoError(t, r.err)
+	require.Regexp(t, `Restored by push [0-9a-f-]{36}\.\n$`, r.out)
+	require.Len(t, listed[any](t, s, "/departments"), 30)
+	require.Regexp(t, "^restored to push "+good+` by \S+: a wrong export$`, listed[record](t, s, "/pushes")[0].Note)
+	require.Contains(t, s.operate(t, "restore", "--push", good).out, "They stand so already")
+
+	require.NoError(t, s.pushFile(t, "full", "", "d.csv", departments(60)).err)
+	r = s.operate(t, "restore", "--push", good)
+	require.NoError(t, r.err)
+	require.Contains(t, r.out, "except for 30 deletions.\nThe guard holds them: orgsync holds approve ")
+	require.Len(t, listed[any](t, s, "/departments"), 60)
+}

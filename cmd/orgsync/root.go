@@ -40,7 +40,10 @@ Next:       orgsync serve    the real thing, with generated keys in ./data`,
 	root.PersistentFlags().StringVar(&s.config, "config", "", "YAML file with the configuration (default ORGSYNC_CONFIG)")
 	root.PersistentFlags().StringVar(&s.dataDir, "data-dir", "", "directory of store and keys (default ./data)")
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run it:"}, &cobra.Group{ID: "operate", Title: "Look after it:"})
-	root.AddCommand(serveCommand(s), demoCommand(), pushCommand(s), statusCommand(s), keysCommand(s), holdsCommand(s), migrateCommand(s), explainCommand(s))
+	root.AddCommand(
+		serveCommand(s), demoCommand(), pushCommand(s), simulateCommand(s),
+		statusCommand(s), keysCommand(s), holdsCommand(s), restoreCommand(s), migrateCommand(s), doctorCommand(s), explainCommand(s),
+	)
 	return root
 }
 
@@ -82,6 +85,15 @@ func none(cmd *cobra.Command, args []string) error {
 
 // load reads the configuration with the flags on top.
 func (s *settings) load() (*config.Config, error) {
+	c, err := s.read()
+	if err != nil {
+		return nil, fmt.Errorf("the configuration has faults:\n%w\nSettings and their values: docs/configuration.md", err)
+	}
+	return c, nil
+}
+
+// read reads the configuration; its error joins the faults.
+func (s *settings) read() (*config.Config, error) {
 	flags := make(map[string]any)
 	if s.listen != "" {
 		flags["listen"] = s.listen
@@ -95,12 +107,9 @@ func (s *settings) load() (*config.Config, error) {
 	}
 	c, err := config.Load(path, s.environ, flags)
 	if c != nil {
-		err = errors.Join(err, checkTargets(c.Targets))
+		err = nameTargets(c.Targets, errors.Join(err, checkTargets(c.Targets)))
 	}
-	if err != nil {
-		return nil, fmt.Errorf("the configuration has faults:\n%w\nSettings and their values: docs/configuration.md", err)
-	}
-	return c, nil
+	return c, err
 }
 
 func (s *settings) lookup(name string) string {

@@ -188,19 +188,15 @@ func (r *reseal) application(ctx context.Context, resealer storage.Resealer, fou
 	return nil
 }
 
-// instances seals what instances keep, where the store has any.
+// instances seals what instances keep.
 func (r *reseal) instances(ctx context.Context) error {
-	kept, ok := r.store.(storage.Instances)
-	if !ok {
-		return nil
-	}
 	for page := (storage.Page{}); ; {
-		found, next, err := kept.Instances(ctx, storage.InstanceFilter{}, page)
+		found, next, err := r.store.Instances(ctx, storage.InstanceFilter{}, page)
 		if err != nil {
 			return err
 		}
 		for i := range found {
-			if err := r.instance(ctx, kept, &found[i]); err != nil {
+			if err := r.instance(ctx, &found[i]); err != nil {
 				return err
 			}
 		}
@@ -210,13 +206,13 @@ func (r *reseal) instances(ctx context.Context) error {
 	}
 }
 
-func (r *reseal) instance(ctx context.Context, kept storage.Instances, found *directory.Instance) error {
+func (r *reseal) instance(ctx context.Context, found *directory.Instance) error {
 	r.seen++
 	if changed, err := instance.Reseal(r.keyring.Box, found); err != nil || !changed {
 		return err
 	}
 	var changed bool
-	_, err := kept.ChangeInstance(ctx, found.Dataset, found.ID, "", func(i *directory.Instance, _ bool) (bool, error) {
+	_, err := r.store.ChangeInstance(ctx, found.Dataset, found.ID, "", func(i *directory.Instance, _ bool) (bool, error) {
 		var err error
 		changed, err = instance.Reseal(r.keyring.Box, i)
 		return changed, err

@@ -73,6 +73,13 @@ func bound(t *testing.T) *server {
 	s := serve(t)
 	s.pushCredential(t)
 	s.stop()
+	s.buy(t)
+	return s
+}
+
+// buy keeps an instance in a stopped connector's directory, with a sealed contact.
+func (s *server) buy(t *testing.T) {
+	t.Helper()
 	store := openData(t, s.dir)
 	_, created, err := store.CreateInstance(t.Context(), directory.Instance{
 		Dataset: directory.Prod, ID: "i-1", Version: 1,
@@ -81,7 +88,6 @@ func bound(t *testing.T) *server {
 	require.NoError(t, err)
 	require.True(t, created)
 	require.NoError(t, store.Close())
-	return s
 }
 
 func TestARotationSealsEverythingAnewAndLooksLikeNoChange(t *testing.T) {

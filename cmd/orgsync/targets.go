@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/openkoo/connector/fanout"
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/target"
+	"github.com/openkoo/connector/target/egress"
 	"github.com/openkoo/connector/target/keycloak"
 	"github.com/openkoo/connector/target/ldap"
 	"github.com/openkoo/connector/target/scim"
@@ -21,20 +23,24 @@ import (
 
 // connectorType is what a target's type stands for.
 type connectorType struct {
+	// private says that private addresses may be dialled if nothing is said. A
+	// webhook's receiver is the one that an outsider may have a say in.
+	private  bool
 	validate func(*config.Target) error
 	open     func(*config.Target) (target.Connector, error)
 }
 
 var connectorTypes = map[string]connectorType{
-	"scim":     of(scimConfig, scim.New),
-	"webhook":  of(webhookConfig, webhook.New),
-	"ldap":     of(ldapConfig, ldap.New),
-	"keycloak": of(keycloakConfig, keycloak.New),
+	"scim":     of(scimConfig, scim.New, true),
+	"webhook":  of(webhookConfig, webhook.New, false),
+	"ldap":     of(ldapConfig, ldap.New, true),
+	"keycloak": of(keycloakConfig, keycloak.New, true),
 }
 
 // of joins a connector's configuration and its constructor.
-func of[C interface{ Validate() error }, T target.Connector](configure func(*config.Target) C, open func(C) (T, error)) connectorType {
+func of[C interface{ Validate() error }, T target.Connector](configure func(*config.Target) C, open func(C) (T, error), private bool) connectorType {
 	return connectorType{
+		private:  private,
 		validate: func(t *config.Target) error { return configure(t).Validate() },
 		open: func(t *config.Target) (target.Connector, error) {
 			connector, err := open(configure(t))
@@ -49,14 +55,19 @@ func of[C interface{ Validate() error }, T target.Connector](configure func(*con
 func scimConfig(t *config.Target) scim.Config {
 	return scim.Config{
 		URL: t.URL, BearerToken: t.Auth.Token.Reveal(), UserName: t.Auth.UserName, Password: t.Auth.Password.Reveal(),
-		Parents: scim.Parents(t.Parents), Timeout: t.Timeout, CAFile: t.CAFile, MembersPerChange: t.MembersPerChange,
+		Protocol: scim.Protocol{
+			Profile: scim.Profile(t.SCIM.Profile), UserChanges: scim.Method(t.SCIM.UserChanges), GroupChanges: scim.Method(t.SCIM.GroupChanges),
+			Lookup: scim.Lookup(t.SCIM.Lookup), Removal: scim.Removal(t.SCIM.MemberRemoval), Groups: scim.Use(t.SCIM.Groups), Bulk: scim.Use(t.SCIM.Bulk),
+			Names: scim.Names(t.SCIM.Names), Discovery: scim.Use(t.SCIM.Discovery),
+		},
+		Parents: scim.Parents(t.Parents), Timeout: t.Timeout, CAFile: t.CAFile, MembersPerChange: t.MembersPerChange, Plaintext: t.Plaintext,
 		DenyPrivate: !allowsPrivate(t, true),
 	}
 }
 
 func webhookConfig(t *config.Target) webhook.Config {
 	return webhook.Config{
-		URL: t.URL, Secrets: t.Auth.SigningSecrets(), Timeout: t.Timeout, CAFile: t.CAFile, AllowPrivate: allowsPrivate(t, false),
+		URL: t.URL, Secrets: t.Auth.SigningSecrets(), Timeout: t.Timeout, CAFile: t.CAFile, AllowPrivate: allowsPrivate(t, false), Plaintext: t.Plaintext,
 	}
 }
 
@@ -66,7 +77,7 @@ func ldapConfig(t *config.Target) ldap.Config {
 		BaseDN: t.LDAP.BaseDN, DepartmentsDN: t.LDAP.DepartmentsDN, InactiveDN: t.LDAP.InactiveDN,
 		InactiveAttribute: t.LDAP.InactiveAttribute, InactiveValue: t.LDAP.InactiveValue,
 		ExternalIDAttribute: t.LDAP.ExternalIDAttribute, RemoteIDAttribute: t.LDAP.RemoteIDAttribute,
-		Plaintext: t.LDAP.Plaintext, CAFile: t.CAFile, Timeout: t.Timeout, Connections: t.Concurrency,
+		Plaintext: t.Plaintext, CAFile: t.CAFile, Timeout: t.Timeout, Connections: t.Concurrency,
 		DenyPrivate: !allowsPrivate(t, true),
 	}
 }
@@ -74,12 +85,28 @@ func ldapConfig(t *config.Target) ldap.Config {
 func keycloakConfig(t *config.Target) keycloak.Config {
 	return keycloak.Config{
 		URL: t.URL, Realm: t.Realm, ClientID: t.Auth.UserName, ClientSecret: t.Auth.Password.Reveal(),
-		Timeout: t.Timeout, CAFile: t.CAFile, DenyPrivate: !allowsPrivate(t, true),
+		Timeout: t.Timeout, CAFile: t.CAFile, Plaintext: t.Plaintext, DenyPrivate: !allowsPrivate(t, true),
 	}
 }
 
-// allowsPrivate is the target's own word, or its type's default. A webhook's
-// receiver is the one that an outsider may have a say in.
+// reachable reports what would keep every connection from coming about:
+// authorities that cannot be read, an address that is not to be dialled. What a
+// name resolves to is for the dial to find out.
+func (k connectorType) reachable(t *config.Target) error {
+	_, err := egress.TLS(t.CAFile)
+	u, unread := url.Parse(t.URL)
+	if unread != nil {
+		return err // the connector says so
+	}
+	if address, named := netip.ParseAddr(u.Hostname()); named == nil {
+		if forbidden := egress.Check(address, allowsPrivate(t, k.private)); forbidden != nil {
+			err = errors.Join(err, fmt.Errorf("url: %w", forbidden))
+		}
+	}
+	return err
+}
+
+// allowsPrivate is the target's own word, or its type's default.
 func allowsPrivate(t *config.Target, fallback bool) bool {
 	if t.AllowPrivate != nil {
 		return *t.AllowPrivate
@@ -106,6 +133,7 @@ func whereabouts(t *config.Target) string {
 var places = map[string]string{
 	"secrets": "auth", "baseDN": "ldap", "departmentsDN": "ldap", "inactiveDN": "ldap", "inactiveAttribute": "ldap", "inactiveValue": "ldap",
 	"externalIDAttribute": "ldap", "remoteIDAttribute": "ldap",
+	"profile": "scim", "userChanges": "scim", "groupChanges": "scim", "lookup": "scim", "memberRemoval": "scim", "groups": "scim", "bulk": "scim", "names": "scim", "discovery": "scim",
 }
 
 // checkTargets reports what a connector would not take, all at once.
@@ -116,7 +144,7 @@ func checkTargets(configured []config.Target) error {
 		if !ok {
 			continue // refused already
 		}
-		if err := kind.validate(&configured[i]); err != nil {
+		if err := errors.Join(kind.validate(&configured[i]), kind.reachable(&configured[i])); err != nil {
 			for line := range strings.SplitSeq(err.Error(), "\n") {
 				name, _, _ := strings.Cut(line, ":")
 				name, _, _ = strings.Cut(name, "[")
@@ -128,6 +156,32 @@ func checkTargets(configured []config.Target) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// nameTargets puts the name of its target before each line that is about one,
+// and the lines of one target together: nobody should have to count entries.
+func nameTargets(configured []config.Target, err error) error {
+	if err == nil {
+		return nil
+	}
+	of := func(line string) int {
+		for i := range configured {
+			if strings.HasPrefix(line, fmt.Sprintf("targets[%d]", i)) {
+				return i
+			}
+		}
+		return -1
+	}
+	lines := strings.Split(err.Error(), "\n")
+	slices.SortStableFunc(lines, func(a, b string) int { return of(a) - of(b) })
+	faults := make([]error, len(lines))
+	for n, line := range lines {
+		if i := of(line); i >= 0 && configured[i].Name != "" {
+			line = fmt.Sprintf("target %q: %s", configured[i].Name, line)
+		}
+		faults[n] = errors.New(line)
+	}
+	return errors.Join(faults...)
 }
 
 func buildTargets(configured []config.Target) ([]fanout.Target, error) {
@@ -143,6 +197,7 @@ func buildTargets(configured []config.Target) ([]fanout.Target, error) {
 		targets = append(targets, fanout.Target{
 			Name: t.Name, Type: t.Type, Connector: connector, Match: matchOf(t),
 			OnRevoke: fanout.Policy(t.OnRevoke), OnDelete: fanout.Policy(t.OnDelete),
+			OnFreeze: fanout.Policy(t.OnFreeze), OnRelease: fanout.Policy(t.OnRelease),
 			UserNames: fanout.Naming(t.UserNames), Concurrency: t.Concurrency,
 			Backoff: fanout.Backoff(t.Backoff), Rate: coordination.Rate(t.Rate),
 		})

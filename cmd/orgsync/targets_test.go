@@ -2,6 +2,9 @@ package main
 
 import (
 	"encoding/base64"
+	"os"
+	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +44,25 @@ func TestEveryTypeOfTargetIsBuilt(t *testing.T) {
 	require.Equal(t, "https://idp.example.com/scim", whereabouts(&configured[0]))
 }
 
+// A setting that is read and not passed on would be believed all the same.
+func TestEverySettingOfTheProtocolReachesTheConnector(t *testing.T) {
+	t.Parallel()
+	read := config.Target{}
+	members := reflect.ValueOf(&read.SCIM).Elem()
+	for i := range members.NumField() {
+		members.Field(i).SetString(members.Type().Field(i).Name)
+	}
+	passed := reflect.ValueOf(scimConfig(&read).Protocol)
+	require.Equal(t, members.NumField(), passed.NumField())
+	seen := make(map[string]bool)
+	for _, value := range passed.Fields() {
+		seen[value.String()] = true
+	}
+	for i := range members.NumField() {
+		require.True(t, seen[members.Type().Field(i).Name], members.Type().Field(i).Name)
+	}
+}
+
 func TestFaultsOfTargetsAreNamedAsInYAML(t *testing.T) {
 	t.Parallel()
 	err := checkTargets([]config.Target{
@@ -57,6 +79,66 @@ func TestFaultsOfTargetsAreNamedAsInYAML(t *testing.T) {
 	}
 	require.NotContains(t, err.Error(), "secret-path")
 	require.NotContains(t, err.Error(), "whsec_short")
+}
+
+func TestEveryFaultOfEveryTargetIsNamedAtOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "faulty.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(`
+targets:
+  - {name: corp-scim, type: scim, url: "http://idp.example.com", timeout: -1s, caFile: none.pem, tenants: [""], onDelete: burn, parents: sideways, auth: {type: bearer}}
+  - {name: corp-hook, type: webhook, url: "http://10.1.2.3/secret-path", auth: {type: signature, secrets: [whsec_short]}}
+  - {name: corp-ldap, type: ldap, url: "https://x", auth: {type: basic, userName: cn=a, passwordFile: /nowhere}, realm: r, ldap: {baseDN: nonsense, inactiveAttribute: a}}
+  - {name: corp-kc, type: keycloak, url: "http://sso.example.com", auth: {type: basic, userName: c, password: the-client-secret}}
+  - {name: corp-meta, type: scim, url: "https://169.254.169.254/scim", membersPerChange: -1, scim: {profile: ours, lookup: luck}}
+  - {type: soap}
+`), 0o600))
+	_, err := (&settings{config: path}).load()
+	for _, want := range []string{
+		`target "corp-scim": targets[0].url: http:// would show credentials`, `target "corp-scim": targets[0].timeout: `,
+		`target "corp-scim": targets[0].caFile: `, `target "corp-scim": targets[0].tenants: `, `target "corp-scim": targets[0].onDelete: "burn"`,
+		`target "corp-scim": targets[0].parents: `, `target "corp-scim": targets[0].auth.token: missing`,
+		`target "corp-hook": targets[1].url: http:// would show`, `target "corp-hook": targets[1].url: address is not allowed: 10.1.2.3`, `target "corp-hook": targets[1].auth.secrets[0]: `,
+		`target "corp-ldap": targets[2].url: `, `target "corp-ldap": targets[2].auth.passwordFile: `, `target "corp-ldap": targets[2].realm: for keycloak only`,
+		`target "corp-ldap": targets[2].ldap.baseDN: `, `target "corp-ldap": targets[2].ldap.inactiveValue: `,
+		`target "corp-kc": targets[3].url: http:// would show`, `target "corp-kc": targets[3].realm: `,
+		`target "corp-meta": targets[4].url: address is not allowed: 169.254.169.254`, `target "corp-meta": targets[4].membersPerChange: `,
+		`target "corp-meta": targets[4].scim.profile: "ours": want aws, entra, generic, okta`, `target "corp-meta": targets[4].scim.lookup: "luck": want externalId, name`,
+		`targets[5].name: `, `targets[5].type: "soap"`,
+	} {
+		require.ErrorContains(t, err, want)
+	}
+	for _, secret := range []string{"secret-path", "whsec_short", "the-client-secret"} {
+		require.NotContains(t, err.Error(), secret)
+	}
+	last := -1
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		if _, rest, ok := strings.Cut(line, "targets["); ok {
+			at := int(rest[0] - '0')
+			require.GreaterOrEqual(t, at, last, "the lines of one target stand together")
+			last = at
+		}
+	}
+}
+
+func TestCredentialsStayOffTheWireOfOthersUnlessTold(t *testing.T) {
+	t.Parallel()
+	secret := config.Secret("whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("s", 32))))
+	for _, configured := range []config.Target{
+		{Type: "scim", Auth: config.Auth{Type: "bearer", Token: "t"}},
+		{Type: "webhook", Auth: config.Auth{Type: "signature", Secrets: []config.Secret{secret}}},
+		{Type: "keycloak", Realm: "r", Auth: config.Auth{Type: "basic", UserName: "c", Password: "p"}},
+	} {
+		for url, plaintext := range map[string]bool{"http://app.example.com": false, "http://localhost:1": true} {
+			configured.URL, configured.Plaintext = url, false
+			require.Equal(t, plaintext, checkTargets([]config.Target{configured}) == nil, "%s %s", configured.Type, url)
+			configured.Plaintext = true
+			require.NoError(t, checkTargets([]config.Target{configured}), "%s %s", configured.Type, url)
+		}
+	}
+	require.False(t, ldapConfig(&config.Target{}).Plaintext, "ldap:// wants StartTLS")
+	require.True(t, ldapConfig(&config.Target{Plaintext: true}).Plaintext)
 }
 
 func TestOnlyWebhooksAreKeptFromPrivateAddressesUnlessTold(t *testing.T) {

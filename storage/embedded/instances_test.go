@@ -24,7 +24,7 @@ func TestOldDatabaseLearnsInstances(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, store.Close())
 	db := openRaw(t, filepath.Join(dir, embedded.FileName))
-	_, err = db.ExecContext(t.Context(), "DROP TABLE instances; DROP TABLE instance_orders; PRAGMA user_version = 1")
+	_, err = db.ExecContext(t.Context(), "ALTER TABLE journal DROP COLUMN decided_at; DROP TABLE instances; DROP TABLE instance_orders; PRAGMA user_version = 1")
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 
@@ -37,4 +37,35 @@ func TestOldDatabaseLearnsInstances(t *testing.T) {
 	state, err := store.State(t.Context(), benchScope)
 	require.NoError(t, err)
 	require.Equal(t, 3, state.Departments)
+}
+
+// A database from before decisions had a time gains it and keeps the journal.
+func TestOldDatabaseLearnsWhenItWasDecided(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	store, err := embedded.Open(t.Context(), dir, embedded.Options{})
+	require.NoError(t, err)
+	record := storage.Record{ID: "p1", Scope: benchScope, Kind: directory.AllOrgSync, ReceivedAt: time.Now()}
+	hold := &directory.Plan{Result: directory.ResultHeld, HoldSet: true, Hold: &directory.Hold{PushID: "p1", Codes: []string{"a"}}}
+	_, err = store.ApplyAtOnce(t.Context(), record, []byte("body"), func(context.Context, storage.View) (*directory.Plan, error) { return hold, nil })
+	require.NoError(t, err)
+	require.NoError(t, store.Close())
+	db := openRaw(t, filepath.Join(dir, embedded.FileName))
+	_, err = db.ExecContext(t.Context(), "ALTER TABLE journal DROP COLUMN decided_at; PRAGMA user_version = 2")
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+
+	store, err = embedded.Open(t.Context(), dir, embedded.Options{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	_, err = store.Decide(t.Context(), "p1", "no", func(context.Context, storage.View, directory.Hold) (*directory.Plan, error) {
+		return directory.RejectHold(), nil
+	})
+	require.NoError(t, err)
+	decided, _, err := store.Push(t.Context(), "p1")
+	require.NoError(t, err)
+	require.False(t, decided.DecidedAt.IsZero())
+	body, err := store.Body(t.Context(), "p1")
+	require.NoError(t, err)
+	require.Equal(t, "body", string(body))
 }

@@ -45,9 +45,9 @@ func outcomeOf(t *tx, plan *directory.Plan, decisions []byte) (outcome, error) {
 }
 
 func insertRecord(ctx context.Context, t *tx, id int64, r storage.Record, packed []byte, o outcome) error {
-	n, err := t.exec(ctx, "INSERT INTO journal (id, scope, kind, flag, source_time, received_at, size, raw, phase, result, counts, decisions, applied_at)"+
-		" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-		r.ID, id, string(r.Kind), int(r.Flag), int64(r.SourceTime), millis(r.ReceivedAt), r.Size, packed,
+	n, err := t.exec(ctx, "INSERT INTO journal (id, scope, kind, flag, source_time, received_at, size, raw, note, phase, result, counts, decisions, applied_at)"+
+		" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		r.ID, id, string(r.Kind), int(r.Flag), int64(r.SourceTime), millis(r.ReceivedAt), r.Size, packed, r.Note,
 		string(o.phase), o.result, o.counts, o.decisions, o.appliedAt)
 	if err != nil {
 		return fmt.Errorf("journal push %s: %w", r.ID, err)
@@ -209,6 +209,20 @@ func (s *Store) Unfinished(ctx context.Context) iter.Seq2[storage.UnfinishedPush
 	}
 }
 
+// Preview implements storage.Intake.
+func (s *Store) Preview(ctx context.Context, scope directory.Scope, plan storage.PlanFunc) (*directory.Plan, error) {
+	var id int64
+	err := s.read.QueryRowContext(ctx, "SELECT id FROM scopes WHERE dataset = ? AND tenant_id = ? AND instance_id = ?",
+		string(scope.Dataset), scope.TenantID, scope.InstanceID).Scan(&id)
+	if errors.Is(err, errNoRows) {
+		err = storage.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("scope %s: %w", scope, err)
+	}
+	return s.planAside(ctx, scope, id, plan)
+}
+
 // Decide implements storage.Intake.
 func (s *Store) Decide(ctx context.Context, pushID, note string, plan func(context.Context, storage.View, directory.Hold) (*directory.Plan, error)) (*directory.Plan, error) {
 	record, scopeID, err := s.record(ctx, s.read, pushID)
@@ -232,7 +246,8 @@ func (s *Store) Decide(ctx context.Context, pushID, note string, plan func(conte
 	err = s.writer.do(ctx, func(ctx context.Context, t *tx) error {
 		// The decided push's own result comes first: clearing the hold below
 		// would call it replaced.
-		if _, err := t.exec(ctx, "UPDATE journal SET result = ?, note = ? WHERE id = ?", string(planned.Result), note, pushID); err != nil {
+		if _, err := t.exec(ctx, "UPDATE journal SET result = ?, note = CASE note WHEN '' THEN ? ELSE note || '; ' || ? END, decided_at = ? WHERE id = ?",
+			string(planned.Result), note, note, millis(t.now), pushID); err != nil {
 			return fmt.Errorf("note decision: %w", err)
 		}
 		if _, err := t.exec(ctx, "UPDATE scopes SET last_full = json_set(last_full, '$.result', ?) WHERE id = ? AND json_extract(last_full, '$.id') = ?",
@@ -248,17 +263,17 @@ func (s *Store) Decide(ctx context.Context, pushID, note string, plan func(conte
 	return planned, nil
 }
 
-const recordColumns = "j.id, j.scope, s.dataset, s.instance_id, s.tenant_id, j.kind, j.flag, j.source_time, j.received_at, j.applied_at, j.phase, j.result, j.counts, j.note, j.size"
+const recordColumns = "j.id, j.scope, s.dataset, s.instance_id, s.tenant_id, j.kind, j.flag, j.source_time, j.received_at, j.applied_at, j.phase, j.result, j.counts, j.note, j.decided_at, j.size"
 
 func scanRecord(rows interface{ Scan(...any) error }, more ...any) (r storage.Record, scopeID int64, err error) {
-	var received, applied int64
+	var received, applied, decided int64
 	var counts string
 	into := []any{&r.ID, &scopeID, &r.Scope.Dataset, &r.Scope.InstanceID, &r.Scope.TenantID, &r.Kind, &r.Flag, &r.SourceTime,
-		&received, &applied, &r.Phase, &r.Result, &counts, &r.Note, &r.Size}
+		&received, &applied, &r.Phase, &r.Result, &counts, &r.Note, &decided, &r.Size}
 	if err := rows.Scan(append(into, more...)...); err != nil {
 		return r, 0, err
 	}
-	r.ReceivedAt, r.AppliedAt = fromMillis(received), fromMillis(applied)
+	r.ReceivedAt, r.AppliedAt, r.DecidedAt = fromMillis(received), fromMillis(applied), fromMillis(decided)
 	if counts != "" {
 		if err := json.Unmarshal([]byte(counts), &r.Counts); err != nil {
 			return r, 0, fmt.Errorf("stored counts of push %s: %w", r.ID, err)

@@ -157,9 +157,9 @@ func (s *Store) loadPush(ctx context.Context, t *tx, d *storage.DumpedPush) erro
 	if _, err := t.exec(ctx, "DELETE FROM journal WHERE id = ?", d.ID); err != nil {
 		return err
 	}
-	_, err = t.exec(ctx, "INSERT INTO journal (id, scope, kind, flag, source_time, received_at, applied_at, phase, result, counts, note, size, decisions, raw)"+
-		" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", d.ID, id, string(d.Record.Kind), int(d.Flag), int64(d.SourceTime), millis(d.ReceivedAt), millis(d.AppliedAt),
-		string(d.Phase), string(d.Result), counts, d.Note, d.Size, blob.Pack(d.Decisions), blob.Pack(d.Raw))
+	_, err = t.exec(ctx, "INSERT INTO journal (id, scope, kind, flag, source_time, received_at, applied_at, phase, result, counts, note, decided_at, size, decisions, raw)"+
+		" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", d.ID, id, string(d.Record.Kind), int(d.Flag), int64(d.SourceTime), millis(d.ReceivedAt), millis(d.AppliedAt),
+		string(d.Phase), string(d.Result), counts, d.Note, millis(d.DecidedAt), d.Size, blob.Pack(d.Decisions), blob.Pack(d.Raw))
 	return err
 }
 

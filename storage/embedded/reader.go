@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/openkoo/connector/directory"
@@ -278,6 +279,23 @@ func (s *Store) Push(ctx context.Context, id string) (storage.Record, []director
 		}
 	}
 	return record, decisions, nil
+}
+
+// Body implements storage.Reader.
+func (s *Store) Body(ctx context.Context, id string) ([]byte, error) {
+	var packed []byte
+	err := s.read.QueryRowContext(ctx, "SELECT raw FROM journal WHERE id = ?", id).Scan(&packed)
+	if errors.Is(err, errNoRows) {
+		err = storage.ErrNotFound
+	}
+	var raw []byte
+	if err == nil {
+		raw, err = blob.Unpack(packed)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("body of push %s: %w", id, err)
+	}
+	return raw, nil
 }
 
 // scopeWhere narrows scopes s; empty members match all.

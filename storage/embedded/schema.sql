@@ -51,6 +51,7 @@ CREATE TABLE journal (
   result TEXT NOT NULL DEFAULT '',
   counts TEXT NOT NULL DEFAULT '',
   note TEXT NOT NULL DEFAULT '',
+  decided_at INTEGER NOT NULL DEFAULT 0,
   size INTEGER NOT NULL,
   decisions BLOB,
   raw BLOB

@@ -24,10 +24,13 @@ import (
 var schema string
 
 // schemaVersion is what this program reads and writes (PRAGMA user_version).
-const schemaVersion = 2
+const schemaVersion = 3
 
 // FileName is the database's name in its directory.
 const FileName = "orgsync.db"
+
+// lockFile is what the process that has the directory holds a lock on.
+const lockFile = "orgsync.lock"
 
 // readers bounds the connections that read at once.
 const readers = 4
@@ -78,7 +81,7 @@ func Open(ctx context.Context, dir string, options Options) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w; set ORGSYNC_DATA_DIR to one that can be written", err)
 	}
-	lock, err := takeLock(filepath.Join(dir, "orgsync.lock"))
+	lock, err := takeLock(filepath.Join(dir, lockFile))
 	if err != nil {
 		return nil, err
 	}
@@ -157,6 +160,9 @@ func dsn(path string, readOnly bool) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode()
 }
 
+// decidedAt brings a database up to version 3.
+const decidedAt = "ALTER TABLE journal ADD COLUMN decided_at INTEGER NOT NULL DEFAULT 0;"
+
 func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 	var version int
 	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
@@ -168,9 +174,14 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 	case version > schemaVersion:
 		return fmt.Errorf("%s was written by a newer orgsync (schema %d, this one knows %d); use that program", path, version, schemaVersion)
 	}
-	missing := schema + instancesSchema
-	if version == 1 { // before the base interface
-		missing = instancesSchema
+	missing := ""
+	switch version {
+	case 0:
+		missing = schema + instancesSchema
+	case 1: // before the base interface
+		missing = instancesSchema + decidedAt
+	case 2: // before a decision had a time of its own
+		missing = decidedAt
 	}
 	statements := "BEGIN IMMEDIATE;" + missing + fmt.Sprintf("PRAGMA user_version = %d; COMMIT;", schemaVersion)
 	if _, err := conn.ExecContext(ctx, statements); err != nil {

@@ -29,16 +29,14 @@ func TestMain(m *testing.M) {
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	t.Run("suite", func(t *testing.T) {
-		factory := func(t *testing.T, now func() time.Time) func() (storage.Store, error) {
+		storagetest.Run(t, func(t *testing.T, now func() time.Time) func() (storage.Store, error) {
 			dir, err := os.MkdirTemp(t.TempDir(), "store")
 			require.NoError(t, err)
 			return func() (storage.Store, error) {
 				options := embedded.Options{Now: now, Logger: slog.New(slog.DiscardHandler)}
 				return embedded.Open(context.Background(), dir, options.WithDriver("sqlite-recorded"))
 			}
-		}
-		storagetest.Run(t, factory)
-		storagetest.RunInstances(t, factory)
+		})
 	})
 	// Now that the suite has sent every statement there is:
 	t.Run("no statement costs more the more is stored", checkPlans)

@@ -27,5 +27,11 @@
 // doing it twice is harmless. Claims and outcomes carry the fence of the lease
 // they were made under.
 //
+// The instances. A creation writes its instance unmade, seen by nobody, claims
+// its orders one document each, and makes it. Of creations that want the same
+// order one gets it and the others are taken away; whoever meets one that was
+// left half done finishes it. A change is one write of the instance, orders
+// applied to it included, compare-and-swap.
+//
 // Every operation has a bound in time, and every write waits for a majority.
 package mongo

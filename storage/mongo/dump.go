@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
@@ -18,7 +19,7 @@ var _ storage.Dumper = (*Store)(nil)
 var relayDocs = bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: "relay/"}, {Key: "$lt", Value: "relay0"}}}} // '0' follows '/'
 
 // Dump implements storage.Dumper. It first finishes what was begun: turns left
-// open, and changes without a place in the feed.
+// open, changes without a place in the feed, and instances that are not made yet.
 func (s *Store) Dump(ctx context.Context) iter.Seq2[storage.Dumped, error] {
 	return func(yield func(storage.Dumped, error) bool) {
 		if err := s.settleAll(ctx); err != nil {
@@ -35,6 +36,7 @@ func (s *Store) Dump(ctx context.Context) iter.Seq2[storage.Dumped, error] {
 			{s.journal, bson.D{{Key: "phase", Value: realPhases}}, s.dumpPush},
 			{s.slots, bson.D{}, dumpSlot},
 			{s.relays, relayDocs, dumpRelay},
+			{s.instances, bson.D{}, dumpInstance},
 		} {
 			if !s.dumpPart(ctx, part.collection, part.filter, part.read, yield) {
 				return
@@ -57,8 +59,10 @@ func (s *Store) settleAll(ctx context.Context) error {
 	if open > 0 {
 		return fmt.Errorf("%d pushes are under way: stop every replica, wait %s, and try again: %w", open, s.options.TurnTime, storage.ErrBusy)
 	}
-	_, err = s.sequence(ctx)
-	return err
+	if _, err := s.sequence(ctx); err != nil {
+		return err
+	}
+	return s.failed(s.settleInstances(ctx), "finish instances")
 }
 
 func (s *Store) dumpPart(ctx context.Context, c *driver.Collection, filter bson.D, read func(context.Context, *driver.Cursor) (storage.Dumped, error), yield func(storage.Dumped, error) bool) bool {
@@ -134,5 +138,15 @@ func dumpRelay(_ context.Context, cursor *driver.Cursor) (d storage.Dumped, err 
 	var doc relayDoc
 	err = cursor.Decode(&doc)
 	d.Relay = &storage.DumpedRelay{Target: doc.Target, Seq: doc.Seq}
+	return d, err
+}
+
+func dumpInstance(_ context.Context, cursor *driver.Cursor) (d storage.Dumped, err error) {
+	var doc instanceDoc
+	if err := cursor.Decode(&doc); err != nil {
+		return d, err
+	}
+	d.Instance = &storage.DumpedInstance{Orders: slices.Sorted(slices.Values(doc.Orders))}
+	d.Instance.Instance, err = doc.instance()
 	return d, err
 }

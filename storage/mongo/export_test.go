@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage/blob"
@@ -98,3 +99,18 @@ func Redact(uri string, err error) error { return redact(err, passwordOf(uri)) }
 
 // CutParts makes a store cut what it journals into parts of n bytes.
 func (s *Store) CutParts(n int) { s.partSize = n }
+
+// Needed are the rights that the store needs.
+func Needed() []string { return slices.Clone(needed) }
+
+// Granted is what a server tells of a role.
+func Granted(database, collection string, actions ...string) privilege {
+	p := privilege{Actions: actions}
+	p.Resource.DB, p.Resource.Collection = database, collection
+	return p
+}
+
+// MissingRights are those that privileges leave out.
+func MissingRights(database string, privileges ...privilege) []string {
+	return missingRights(privileges, database)
+}

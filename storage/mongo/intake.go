@@ -292,6 +292,26 @@ func (s *Store) unfinished(ctx context.Context, doc *recordDoc) (push storage.Un
 	return push, nil
 }
 
+// Preview implements storage.Intake. It takes a turn: what it reads belongs
+// together.
+func (s *Store) Preview(ctx context.Context, scope directory.Scope, plan storage.PlanFunc) (*directory.Plan, error) {
+	if _, err := s.State(ctx, scope); err != nil {
+		return nil, err
+	}
+	ctx, cancel := perOperation(ctx)
+	defer cancel()
+	t, err := s.open(ctx, scope, "preview-"+newID())
+	if err != nil {
+		return nil, err
+	}
+	defer t.local()
+	held, stop := t.keep(ctx)
+	defer stop()
+	planned, err := t.plan(held, plan)
+	t.abandon(ctx)
+	return planned, err
+}
+
 // Decide implements storage.Intake.
 func (s *Store) Decide(ctx context.Context, pushID, note string, plan func(context.Context, storage.View, directory.Hold) (*directory.Plan, error)) (*directory.Plan, error) {
 	if err := s.ready(ctx); err != nil {
@@ -302,6 +322,9 @@ func (s *Store) Decide(ctx context.Context, pushID, note string, plan func(conte
 	pushed, err := s.find(ctx, pushID, withoutBodies)
 	if err != nil {
 		return nil, err
+	}
+	if pushed.Note != "" {
+		note = pushed.Note + "; " + note
 	}
 	decide := func(ctx context.Context, v storage.View) (*directory.Plan, error) {
 		state, err := v.State(ctx)
@@ -319,7 +342,7 @@ func (s *Store) Decide(ctx context.Context, pushID, note string, plan func(conte
 		return planned, nil
 	}
 	planned, err := s.applyInner(ctx, pushed.scope(), "decide", decide, func(planned *directory.Plan, r *redo) error {
-		r.Effects = []effect{{ID: pushID, Result: string(planned.Result), Note: note}}
+		r.Effects = []effect{{ID: pushID, Result: string(planned.Result), Note: note, DecidedAt: r.At}}
 		return r.State.remark(pushID, planned.Result)
 	})
 	if err != nil {

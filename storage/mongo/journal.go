@@ -43,6 +43,7 @@ type recordDoc struct {
 	Result     string `bson:"result"`
 	Counts     string `bson:"counts,omitempty"`
 	Note       string `bson:"note,omitempty"`
+	DecidedAt  int64  `bson:"decided,omitempty"`
 	Size       int    `bson:"size"`
 	// Turn is the turn the push was committed in, Bar the newest one it may not
 	// be committed in.
@@ -68,7 +69,7 @@ var withoutBodies = bson.D{{Key: "raw", Value: 0}, {Key: "decisions", Value: 0},
 func recordOf(r *storage.Record) recordDoc {
 	return recordDoc{
 		ID: r.ID, Scope: r.Scope.String(), Place: placeOf(r.Scope), Kind: string(r.Kind), Flag: int(r.Flag),
-		SourceTime: int64(r.SourceTime), ReceivedAt: millis(r.ReceivedAt), Phase: string(storage.PhaseReceived), Size: r.Size,
+		SourceTime: int64(r.SourceTime), ReceivedAt: millis(r.ReceivedAt), Phase: string(storage.PhaseReceived), Note: r.Note, Size: r.Size,
 	}
 }
 
@@ -76,7 +77,7 @@ func (d *recordDoc) record() (storage.Record, error) {
 	r := storage.Record{
 		ID: d.ID, Scope: d.scope(), Kind: directory.PushKind(d.Kind), Flag: directory.Flag(d.Flag),
 		SourceTime: directory.SourceTime(d.SourceTime), ReceivedAt: fromMillis(d.ReceivedAt), AppliedAt: fromMillis(d.AppliedAt),
-		Phase: storage.Phase(d.Phase), Result: directory.Result(d.Result), Note: d.Note, Size: d.Size,
+		Phase: storage.Phase(d.Phase), Result: directory.Result(d.Result), Note: d.Note, DecidedAt: fromMillis(d.DecidedAt), Size: d.Size,
 	}
 	if d.Counts != "" {
 		if err := json.Unmarshal([]byte(d.Counts), &r.Counts); err != nil {

@@ -44,7 +44,7 @@ func (s *Store) BeginLoad(ctx context.Context, name string) error {
 	for _, part := range []struct {
 		collection *driver.Collection
 		filter     bson.D
-	}{{s.directory, bson.D{}}, {s.journal, bson.D{}}, {s.slots, bson.D{}}, {s.relays, relayDocs}} {
+	}{{s.directory, bson.D{}}, {s.journal, bson.D{}}, {s.slots, bson.D{}}, {s.relays, relayDocs}, {s.instances, bson.D{}}} {
 		err := part.collection.FindOne(ctx, part.filter).Err()
 		if err == nil {
 			return fmt.Errorf("the store is not empty (%s): %w", part.collection.Name(), storage.ErrConflict)
@@ -75,8 +75,9 @@ const loadedTurn = 1
 
 // loading gathers the documents of records by their collection.
 type loading struct {
-	directory, journal, slots, relays []driver.WriteModel
-	seq                               int64 // the largest place in the feed
+	directory, journal, slots, relays, instances, orders []driver.WriteModel
+
+	seq int64 // the largest place in the feed
 }
 
 func put(models *[]driver.WriteModel, id string, doc any) {
@@ -97,7 +98,7 @@ func (s *Store) Load(ctx context.Context, records []storage.Dumped) error {
 	for _, part := range []struct {
 		collection *driver.Collection
 		models     []driver.WriteModel
-	}{{s.directory, l.directory}, {s.journal, l.journal}, {s.slots, l.slots}, {s.relays, l.relays}} {
+	}{{s.directory, l.directory}, {s.journal, l.journal}, {s.slots, l.slots}, {s.relays, l.relays}, {s.instances, l.instances}, {s.orders, l.orders}} {
 		if len(part.models) == 0 {
 			continue
 		}
@@ -130,8 +131,26 @@ func (s *Store) gather(ctx context.Context, l *loading, d *storage.Dumped) error
 		put(&l.slots, doc.ID, doc)
 	case d.Relay != nil:
 		put(&l.relays, relayID(d.Relay.Target), relayDoc{Target: d.Relay.Target, Seq: d.Relay.Seq})
+	case d.Instance != nil:
+		return loadInstance(l, d.Instance)
 	default:
-		return errors.New("MongoDB does not keep instances yet")
+		return errors.New("a record of no kind")
+	}
+	return nil
+}
+
+// loadedBirth is the birth of the instances that were loaded.
+const loadedBirth = "loaded"
+
+func loadInstance(l *loading, d *storage.DumpedInstance) error {
+	doc := instanceDoc{ID: instanceID(d.Dataset, d.ID), Birth: loadedBirth, Orders: d.Orders}
+	if err := doc.put(&d.Instance); err != nil {
+		return err
+	}
+	put(&l.instances, doc.ID, doc)
+	for _, order := range d.Orders {
+		id := orderID(d.Dataset, order)
+		put(&l.orders, id, orderDoc{ID: id, Instance: doc.ID, Birth: loadedBirth})
 	}
 	return nil
 }
@@ -168,7 +187,7 @@ func loadedEntity(d *storage.DumpedEntity) entityDoc {
 
 func (s *Store) loadedPush(ctx context.Context, d *storage.DumpedPush) (recordDoc, error) {
 	doc := recordOf(&d.Record)
-	doc.AppliedAt, doc.Phase, doc.Result, doc.Note = millis(d.AppliedAt), string(d.Phase), string(d.Result), d.Note
+	doc.AppliedAt, doc.DecidedAt, doc.Phase, doc.Result = millis(d.AppliedAt), millis(d.DecidedAt), string(d.Phase), string(d.Result)
 	if d.Counts != nil {
 		counts, err := json.Marshal(d.Counts)
 		if err != nil {

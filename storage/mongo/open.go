@@ -47,29 +47,16 @@ func connect(ctx context.Context, uri, database string, opts Options) (*Store, e
 	if database == "" {
 		return nil, errors.New("ORGSYNC_MONGO_DATABASE is empty: name a database of the connector's own")
 	}
-	clientOptions := options.Client().ApplyURI(uri)
-	if err := clientOptions.Validate(); err != nil {
-		return nil, fmt.Errorf("ORGSYNC_MONGO_URI is no MongoDB URI: %w; want mongodb://user:password@host:27017/?replicaSet=… or mongodb+srv://…, with special characters in the password percent-encoded", err)
-	}
-	clientOptions.
-		SetAppName("orgsync").
-		SetTimeout(opts.Timeout).
-		SetConnectTimeout(opts.Timeout).
-		SetServerSelectionTimeout(opts.Timeout).
-		SetReadPreference(readpref.Primary()).
-		SetWriteConcern(writeconcern.Majority())
-	if opts.Monitor != nil {
-		clientOptions.SetMonitor(opts.Monitor)
-	}
-	client, err := driver.Connect(clientOptions)
+	client, clientOptions, err := newClient(uri, opts)
 	if err != nil {
-		return nil, fmt.Errorf("ORGSYNC_MONGO_URI: %w", err)
+		return nil, err
 	}
 	db := client.Database(database)
 	s := &Store{
 		options: opts, client: client,
 		directory: db.Collection("directory"), feed: majority(db, "directory"),
 		journal: db.Collection("journal"), slots: db.Collection("slots"), relays: db.Collection("relays"),
+		instances: majority(db, "instances"), orders: majority(db, "orders"),
 		changed: make(chan struct{}), sequencer: make(chan struct{}, 1), partSize: partSize,
 	}
 	s.life, s.end = context.WithCancel(context.Background())
@@ -84,6 +71,30 @@ func connect(ctx context.Context, uri, database string, opts Options) (*Store, e
 	return s, nil
 }
 
+// newClient makes a client whose calls are bounded in time and whose writes
+// are on a majority of the servers. It does not connect yet.
+func newClient(uri string, opts Options) (*driver.Client, *options.ClientOptions, error) {
+	clientOptions := options.Client().ApplyURI(uri)
+	if err := clientOptions.Validate(); err != nil {
+		return nil, nil, fmt.Errorf("ORGSYNC_MONGO_URI is no MongoDB URI: %w; want mongodb://user:password@host:27017/?replicaSet=… or mongodb+srv://…, with special characters in the password percent-encoded", err)
+	}
+	clientOptions.
+		SetAppName("orgsync").
+		SetTimeout(opts.Timeout).
+		SetConnectTimeout(opts.Timeout).
+		SetServerSelectionTimeout(opts.Timeout).
+		SetReadPreference(readpref.Primary()).
+		SetWriteConcern(writeconcern.Majority())
+	if opts.Monitor != nil {
+		clientOptions.SetMonitor(opts.Monitor)
+	}
+	client, err := driver.Connect(clientOptions)
+	if err != nil {
+		return nil, nil, fmt.Errorf("ORGSYNC_MONGO_URI: %w", err)
+	}
+	return client, clientOptions, nil
+}
+
 // prepare makes what the store needs in the database. It may run on many
 // replicas at once.
 func (s *Store) prepare(ctx context.Context, clientOptions *options.ClientOptions, database string) error {
@@ -96,12 +107,9 @@ func (s *Store) prepare(ctx context.Context, clientOptions *options.ClientOption
 	if err := s.checkSchema(ctx); err != nil {
 		return startError(err, hosts, database)
 	}
-	for _, c := range []struct {
-		collection *driver.Collection
-		indexes    []indexSpec
-	}{{s.directory, directoryIndexes}, {s.journal, journalIndexes}, {s.slots, slotIndexes}} {
-		if err := makeIndexes(ctx, c.collection, c.indexes); err != nil {
-			return startError(fmt.Errorf("make indexes of %s: %w", c.collection.Name(), err), hosts, database)
+	for _, c := range indexed {
+		if err := makeIndexes(ctx, s.client.Database(database).Collection(c.collection), c.indexes); err != nil {
+			return startError(fmt.Errorf("make indexes of %s: %w", c.collection, err), hosts, database)
 		}
 	}
 	if err := s.initFeed(ctx); err != nil {
@@ -259,6 +267,15 @@ var (
 		index("dirty", "t", "dirty"),
 		index("failed", "t", "failed"),
 	}
+	instanceIndexes = []indexSpec{
+		index("due", "due"),
+	}
 )
+
+// indexed are the collections with the indexes they need.
+var indexed = []struct {
+	collection string
+	indexes    []indexSpec
+}{{"directory", directoryIndexes}, {"journal", journalIndexes}, {"slots", slotIndexes}, {"instances", instanceIndexes}}
 
 var _ storage.Health = (*Store)(nil)

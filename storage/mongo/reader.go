@@ -208,3 +208,16 @@ func (s *Store) Push(ctx context.Context, id string) (storage.Record, []director
 	}
 	return record, decisions, nil
 }
+
+// Body implements storage.Reader.
+func (s *Store) Body(ctx context.Context, id string) ([]byte, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	doc, err := s.find(ctx, id, bson.D{{Key: "decisions", Value: 0}, {Key: "redo", Value: 0}})
+	if err != nil {
+		return nil, err
+	}
+	raw, err := s.join(ctx, id, "raw", doc.Raw)
+	return raw, s.failed(err, "read body of push %s", id)
+}

@@ -207,7 +207,7 @@ func (s *Store) writeEffects(ctx context.Context, effects []effect) error {
 		if e.IfHeld {
 			filter = append(filter, bson.E{Key: "result", Value: string(directory.ResultHeld)})
 		} else {
-			fields = append(fields, bson.E{Key: "note", Value: e.Note})
+			fields = append(fields, bson.E{Key: "note", Value: e.Note}, bson.E{Key: "decided", Value: e.DecidedAt})
 		}
 		if _, err := s.journal.UpdateOne(ctx, filter, set(fields)); err != nil {
 			return fmt.Errorf("note what became of push %s: %w", e.ID, err)

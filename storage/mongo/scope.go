@@ -90,6 +90,8 @@ type effect struct {
 	ID     string `bson:"id"`
 	Result string `bson:"result"`
 	Note   string `bson:"note,omitempty"`
+	// DecidedAt is when the hold was decided.
+	DecidedAt int64 `bson:"decided,omitempty"`
 	// IfHeld changes the record only while it holds deletions.
 	IfHeld bool `bson:"ifHeld,omitempty"`
 }

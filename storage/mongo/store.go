@@ -27,6 +27,8 @@ type Store struct {
 	journal   *driver.Collection // pushes and the parts of long ones
 	slots     *driver.Collection
 	relays    *driver.Collection // cursors, leases, the feed's document
+	instances *driver.Collection // as a majority has them
+	orders    *driver.Collection // which instance each is bound to, likewise
 
 	partSize  int // see the constant
 	turns     localTurns

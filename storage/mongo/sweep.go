@@ -34,7 +34,7 @@ func (s *Store) Sweep(ctx context.Context, before storage.SweepTimes) (swept sto
 		return swept, err
 	}
 	if err := s.sweepInner(ctx); err != nil {
-		return swept, s.failed(err, "sweep inner commits")
+		return swept, s.failed(err, "sweep what was begun")
 	}
 	for _, step := range []struct {
 		what   string
@@ -56,13 +56,17 @@ func (s *Store) Sweep(ctx context.Context, before storage.SweepTimes) (swept sto
 	return swept, nil
 }
 
-// sweepInner removes what the journal holds beside pushes.
+// sweepInner removes what the journal holds beside pushes, and what creations of
+// instances have left.
 func (s *Store) sweepInner(ctx context.Context) error {
 	_, err := s.removeRecords(ctx, bson.D{
 		{Key: "phase", Value: bson.D{{Key: "$in", Value: bson.A{phaseBarred, phaseInner}}}},
 		{Key: "applied", Value: bson.D{{Key: "$lt", Value: millis(s.options.Now().Add(-innerKept))}}},
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return s.sweepUnmade(ctx, s.options.Now().Add(-innerKept))
 }
 
 // sweepJournal keeps what waits for a decision, however old.

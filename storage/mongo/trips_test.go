@@ -155,3 +155,40 @@ func TestAFullPushTakesFewRoundTrips(t *testing.T) {
 	at++
 	check("the first push to a known scope", known, list(150, "name"))
 }
+
+// A call of the base interface takes a handful of round trips, however many
+// instances and orders there are.
+func TestACallOfTheBaseInterfaceTakesFewRoundTrips(t *testing.T) {
+	t.Parallel()
+	store, counter := counted(t)
+	ctx := t.Context()
+	create := func(id string, orders ...string) func() error {
+		return func() error {
+			_, _, err := store.CreateInstance(ctx, bought(id, time.Time{}), orders)
+			return err
+		}
+	}
+	change := func(order string) func() error {
+		return func() error {
+			_, err := store.ChangeInstance(ctx, directory.Prod, "i-1", order, func(_ *directory.Instance, repeat bool) (bool, error) {
+				return !repeat, nil
+			})
+			return err
+		}
+	}
+	for _, step := range []struct {
+		name string
+		most int
+		do   func() error
+	}{
+		{"a new instance", 6, create("i-1", "line")}, // order, instance, claim, make, read both back
+		{"one of two orders", 8, create("i-2", "line 2", "product 2")},
+		{"the same again", 2, create("i-3", "line")},
+		{"a change", 2, change("")},
+		{"a change by order", 4, change("upgrade")},
+		{"its repeat", 1, change("upgrade")},
+	} {
+		sent := counter.of(t, step.do)
+		require.LessOrEqual(t, len(sent), step.most, "%s: %v", step.name, sent)
+	}
+}

@@ -110,7 +110,7 @@ func (s *Store) open(ctx context.Context, scope directory.Scope, push string) (*
 	return &turn{store: s, scope: scope, doc: doc, push: push, fresh: doc.Turn == 1, local: local}, nil
 }
 
-// The bounds of the wait between two tries to open a scope that is taken.
+// The bounds of the wait between two tries at what another has.
 const (
 	openRetryFirst = 5 * time.Millisecond
 	openRetryLast  = 250 * time.Millisecond
@@ -146,12 +146,20 @@ func (s *Store) openScope(ctx context.Context, scope directory.Scope, push strin
 			}
 			continue
 		}
-		select {
-		case <-ctx.Done():
-			return doc, ctx.Err()
-		case <-time.After(wait + rand.N(wait)):
-			wait = min(2*wait, openRetryLast)
+		if err := rest(ctx, &wait); err != nil {
+			return doc, err
 		}
+	}
+}
+
+// rest waits a little before the next try, and longer each time.
+func rest(ctx context.Context, wait *time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(*wait + rand.N(*wait)):
+		*wait = min(2**wait, openRetryLast)
+		return nil
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -52,8 +53,17 @@ func eventful(b *bundle) {
 	failed := tasks[0].Slot
 	failed.State, failed.ErrorClass, failed.LastError, failed.Attempts = storage.SlotDead, "permanent", "refused", 3
 	b.settle(failed)
+	decided := b.hold("a")
+	_, err := b.store.Decide(b.ctx, decided.ID, "no", reject)
+	require.NoError(b, err)
 	b.hold("a")
 	require.NoError(b, b.store.Accept(b.ctx, b.record(other, directory.AllOrgSync), []byte("interrupted")))
+	b.create(newInstance("i/1"), "order/2", "order/1")
+	_, err = b.store.ChangeInstance(b.ctx, directory.Prod, "i/1", "order/0", func(i *directory.Instance, _ bool) (bool, error) {
+		i.Frozen, i.DueAt = true, epoch.Add(time.Hour)
+		return true, nil
+	})
+	require.NoError(b, err)
 }
 
 // RunMoves checks that what one kind of store dumps another loads, and dumps
@@ -69,7 +79,7 @@ func RunMoves(t *testing.T, from, to Factory) {
 		for i := range records {
 			kinds[records[i].Kind()] = true
 		}
-		require.Len(t, kinds, 5, "one of everything")
+		require.Len(t, kinds, 6, "one of everything")
 
 		store := target.store.(movable)
 		require.NoError(t, store.BeginLoad(t.Context(), "m"))
@@ -102,6 +112,7 @@ func RunMoves(t *testing.T, from, to Factory) {
 		require.NoError(t, err)
 		require.Equal(t, before.Seq, after.Seq)
 		require.Equal(t, before.Departments, after.Departments)
+		source.sameInstances(target)
 		for _, scope := range []directory.Scope{acme, other} {
 			before, err := source.store.Counts(t.Context(), "corp", &scope)
 			require.NoError(t, err)
@@ -110,4 +121,27 @@ func RunMoves(t *testing.T, from, to Factory) {
 			require.Equal(t, before, after)
 		}
 	})
+}
+
+// sameInstances checks that the target goes on with the source's instance: it is
+// due then, and its orders are its own.
+func (b *bundle) sameInstances(target *bundle) {
+	b.Helper()
+	for _, at := range []*bundle{b, target} {
+		due, next, err := at.store.DueInstances(b.ctx, epoch.Add(time.Hour), 10)
+		require.NoError(b, err)
+		require.Len(b, due, 1)
+		require.True(b, next.IsZero())
+		for _, order := range []string{"order/0", "order/1", "order/2"} {
+			stored, created, err := at.store.CreateInstance(b.ctx, newInstance("another"), []string{order})
+			require.NoError(b, err)
+			require.False(b, created)
+			require.Equal(b, due[0], stored)
+		}
+		_, err = at.store.ChangeInstance(b.ctx, directory.Prod, "i/1", "order/0", func(_ *directory.Instance, repeat bool) (bool, error) {
+			require.True(b, repeat)
+			return false, nil
+		})
+		require.NoError(b, err)
+	}
 }

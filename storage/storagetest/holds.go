@@ -2,6 +2,7 @@ package storagetest
 
 import (
 	"context"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -50,12 +51,36 @@ var holdTests = map[string]func(*bundle){
 		require.NoError(b, err)
 		require.Equal(b, directory.ResultApproved, got.Result)
 		require.Equal(b, "by ann", got.Note)
+		require.Equal(b, b.clock.now(), got.DecidedAt.UTC())
 		state, err := b.store.State(b.ctx, acme)
 		require.NoError(b, err)
 		require.Nil(b, state.Hold)
 		require.Equal(b, 1, state.Departments)
 		_, err = b.store.Decide(b.ctx, record.ID, "", approve)
 		require.ErrorIs(b, err, storage.ErrConflict)
+	},
+
+	"a decision's note comes behind the push's own": func(b *bundle) {
+		b.apply(acme, departments("a"))
+		record := b.record(acme, directory.AllOrgSync)
+		record.Note = "restored by ann"
+		require.NoError(b, b.store.Accept(b.ctx, record, []byte("raw")))
+		_, err := b.store.ApplyAccepted(b.ctx, record.ID, planned(&directory.Plan{
+			Result: directory.ResultHeld, HoldSet: true, Hold: &directory.Hold{PushID: record.ID, Codes: []string{"a"}, Of: 1},
+		}))
+		require.NoError(b, err)
+		before, _, err := b.store.Push(b.ctx, record.ID)
+		require.NoError(b, err)
+		require.Equal(b, "restored by ann", before.Note)
+		require.Zero(b, before.DecidedAt)
+		b.clock.advance(time.Second)
+		_, err = b.store.Decide(b.ctx, record.ID, "rejected by bob", reject)
+		require.NoError(b, err)
+		b.reopen()
+		after, _, err := b.store.Push(b.ctx, record.ID)
+		require.NoError(b, err)
+		require.Equal(b, "restored by ann; rejected by bob", after.Note)
+		require.Equal(b, b.clock.now(), after.DecidedAt.UTC())
 	},
 
 	"a rejection changes nothing but the hold": func(b *bundle) {

@@ -15,29 +15,6 @@ import (
 	"github.com/openkoo/connector/storage"
 )
 
-// RunInstances runs the suite of storage.Instances, which the stores that the
-// factory opens must offer too.
-func RunInstances(t *testing.T, factory Factory) {
-	t.Helper()
-	for name, test := range instanceTests {
-		t.Run("instances/"+name, func(t *testing.T) {
-			t.Parallel()
-			test(newBundle(t, factory))
-		})
-	}
-	t.Run("instances/laws", func(t *testing.T) {
-		t.Parallel()
-		orderLaw(t, factory)
-	})
-}
-
-func (b *bundle) instances() storage.Instances {
-	b.Helper()
-	instances, ok := b.store.(storage.Instances)
-	require.True(b, ok, "the store offers storage.Instances")
-	return instances
-}
-
 func newInstance(id string) directory.Instance {
 	return directory.Instance{
 		Dataset: directory.Prod, ID: id, OrderID: "order of " + id, Details: map[string]string{"skuCode": "<&>中"},
@@ -48,7 +25,7 @@ func newInstance(id string) directory.Instance {
 
 func (b *bundle) create(i directory.Instance, orders ...string) directory.Instance {
 	b.Helper()
-	stored, created, err := b.instances().CreateInstance(b.ctx, i, orders)
+	stored, created, err := b.store.CreateInstance(b.ctx, i, orders)
 	require.NoError(b, err)
 	require.True(b, created)
 	return stored
@@ -64,7 +41,7 @@ var instanceTests = map[string]func(*bundle){
 		want.ChangedAt = epoch
 		require.Equal(b, want, stored)
 		for range 2 {
-			got, err := b.instances().Instance(b.ctx, directory.Prod, "i-1")
+			got, err := b.store.Instance(b.ctx, directory.Prod, "i-1")
 			require.NoError(b, err)
 			require.Equal(b, want, got)
 			b.reopen()
@@ -72,24 +49,24 @@ var instanceTests = map[string]func(*bundle){
 	},
 
 	"what is not there is not found": func(b *bundle) {
-		_, err := b.instances().Instance(b.ctx, directory.Prod, "nobody")
+		_, err := b.store.Instance(b.ctx, directory.Prod, "nobody")
 		require.ErrorIs(b, err, storage.ErrNotFound)
-		_, err = b.instances().ChangeInstance(b.ctx, directory.Prod, "nobody", "o", unexpected(b))
+		_, err = b.store.ChangeInstance(b.ctx, directory.Prod, "nobody", "o", unexpected(b))
 		require.ErrorIs(b, err, storage.ErrNotFound)
 		b.create(newInstance("i-1"), "o") // the order is still free
-		_, err = b.instances().Instance(b.ctx, directory.Test, "i-1")
+		_, err = b.store.Instance(b.ctx, directory.Test, "i-1")
 		require.ErrorIs(b, err, storage.ErrNotFound, "data sets are apart")
 	},
 
 	"an order makes one instance": func(b *bundle) {
 		b.create(newInstance("i-1"), "line", "product")
 		for _, orders := range [][]string{{"line", "product"}, {"line"}, {"other", "product"}, {"product", "line"}} {
-			stored, created, err := b.instances().CreateInstance(b.ctx, newInstance("i-2"), orders)
+			stored, created, err := b.store.CreateInstance(b.ctx, newInstance("i-2"), orders)
 			require.NoError(b, err)
 			require.False(b, created)
 			require.Equal(b, "i-1", stored.ID)
 		}
-		stored, created, err := b.instances().CreateInstance(b.ctx, newInstance("i-3"), []string{"other"})
+		stored, created, err := b.store.CreateInstance(b.ctx, newInstance("i-3"), []string{"other"})
 		require.NoError(b, err)
 		require.False(b, created, "an order that came with a bound one is bound with it")
 		require.Equal(b, "i-1", stored.ID)
@@ -97,7 +74,7 @@ var instanceTests = map[string]func(*bundle){
 
 	"an id is one instance's": func(b *bundle) {
 		b.create(newInstance("i-1"), "o-1")
-		_, _, err := b.instances().CreateInstance(b.ctx, newInstance("i-1"), []string{"o-2"})
+		_, _, err := b.store.CreateInstance(b.ctx, newInstance("i-1"), []string{"o-2"})
 		require.ErrorIs(b, err, storage.ErrConflict)
 		b.create(newInstance("i-2"), "o-2") // the order was not bound by the refused one
 		debugging := newInstance("i-1")
@@ -109,7 +86,7 @@ var instanceTests = map[string]func(*bundle){
 		b.create(newInstance("i-1"), "o-1")
 		b.clock.advance(time.Second)
 		for round := range 3 {
-			stored, err := b.instances().ChangeInstance(b.ctx, directory.Prod, "i-1", "upgrade-1", func(i *directory.Instance, repeat bool) (bool, error) {
+			stored, err := b.store.ChangeInstance(b.ctx, directory.Prod, "i-1", "upgrade-1", func(i *directory.Instance, repeat bool) (bool, error) {
 				require.Equal(b, round > 0, repeat)
 				i.Frozen = true
 				return !repeat, nil
@@ -118,7 +95,7 @@ var instanceTests = map[string]func(*bundle){
 			require.EqualValues(b, 2, stored.Version)
 			b.reopen()
 		}
-		got, err := b.instances().Instance(b.ctx, directory.Prod, "i-1")
+		got, err := b.store.Instance(b.ctx, directory.Prod, "i-1")
 		require.NoError(b, err)
 		require.True(b, got.Frozen)
 		require.Equal(b, epoch.Add(time.Second), got.ChangedAt)
@@ -127,24 +104,24 @@ var instanceTests = map[string]func(*bundle){
 	"an order of another instance is a conflict and changes nothing": func(b *bundle) {
 		b.create(newInstance("i-1"), "o-1")
 		b.create(newInstance("i-2"), "o-2")
-		_, err := b.instances().ChangeInstance(b.ctx, directory.Prod, "i-2", "o-1", unexpected(b))
+		_, err := b.store.ChangeInstance(b.ctx, directory.Prod, "i-2", "o-1", unexpected(b))
 		require.ErrorIs(b, err, storage.ErrConflict)
 	},
 
 	"a change that fails or does nothing leaves no trace": func(b *bundle) {
 		b.create(newInstance("i-1"), "o-1")
 		refused := errors.New("no")
-		_, err := b.instances().ChangeInstance(b.ctx, directory.Prod, "i-1", "o-2", func(i *directory.Instance, _ bool) (bool, error) {
+		_, err := b.store.ChangeInstance(b.ctx, directory.Prod, "i-1", "o-2", func(i *directory.Instance, _ bool) (bool, error) {
 			i.Frozen = true
 			return true, refused
 		})
 		require.Equal(b, refused, err)
-		_, err = b.instances().ChangeInstance(b.ctx, directory.Prod, "i-1", "", func(i *directory.Instance, _ bool) (bool, error) {
+		_, err = b.store.ChangeInstance(b.ctx, directory.Prod, "i-1", "", func(i *directory.Instance, _ bool) (bool, error) {
 			i.Released = true
 			return false, nil
 		})
 		require.NoError(b, err)
-		got, err := b.instances().Instance(b.ctx, directory.Prod, "i-1")
+		got, err := b.store.Instance(b.ctx, directory.Prod, "i-1")
 		require.NoError(b, err)
 		require.False(b, got.Frozen || got.Released)
 		require.EqualValues(b, 1, got.Version)
@@ -158,7 +135,7 @@ var instanceTests = map[string]func(*bundle){
 		errs := make(chan error, changes)
 		for range changes {
 			wg.Go(func() {
-				_, err := b.instances().ChangeInstance(b.ctx, directory.Prod, "i-1", "", func(i *directory.Instance, _ bool) (bool, error) {
+				_, err := b.store.ChangeInstance(b.ctx, directory.Prod, "i-1", "", func(i *directory.Instance, _ bool) (bool, error) {
 					i.Attempts++
 					return true, nil
 				})
@@ -170,7 +147,7 @@ var instanceTests = map[string]func(*bundle){
 		for err := range errs {
 			require.NoError(b, err)
 		}
-		got, err := b.instances().Instance(b.ctx, directory.Prod, "i-1")
+		got, err := b.store.Instance(b.ctx, directory.Prod, "i-1")
 		require.NoError(b, err)
 		require.Equal(b, changes, got.Attempts)
 	},
@@ -181,7 +158,7 @@ var instanceTests = map[string]func(*bundle){
 		ids := make(chan string, calls+1)
 		for n := range calls {
 			wg.Go(func() {
-				stored, created, err := b.instances().CreateInstance(b.ctx, newInstance(fmt.Sprint("i-", n)), []string{"line", "product"})
+				stored, created, err := b.store.CreateInstance(b.ctx, newInstance(fmt.Sprint("i-", n)), []string{"line", "product"})
 				if err == nil && created {
 					ids <- "created"
 				}
@@ -211,7 +188,7 @@ var instanceTests = map[string]func(*bundle){
 		for _, limit := range []int{1, 7, 1000} {
 			var got []string
 			for page := (storage.Page{Limit: limit}); ; {
-				part, cursor, err := b.instances().Instances(b.ctx, storage.InstanceFilter{}, page)
+				part, cursor, err := b.store.Instances(b.ctx, storage.InstanceFilter{}, page)
 				require.NoError(b, err)
 				require.LessOrEqual(b, len(part), limit)
 				for _, i := range part {
@@ -223,11 +200,35 @@ var instanceTests = map[string]func(*bundle){
 			}
 			require.Equal(b, want, got)
 		}
-		part, _, err := b.instances().Instances(b.ctx, storage.InstanceFilter{Dataset: directory.Test}, storage.Page{Limit: 1000})
+		part, _, err := b.store.Instances(b.ctx, storage.InstanceFilter{Dataset: directory.Test}, storage.Page{Limit: 1000})
 		require.NoError(b, err)
 		require.Len(b, part, len(hostile))
-		_, _, err = b.instances().Instances(b.ctx, storage.InstanceFilter{}, storage.Page{Cursor: "forged"})
+		_, _, err = b.store.Instances(b.ctx, storage.InstanceFilter{}, storage.Page{Cursor: "forged"})
 		require.ErrorIs(b, err, storage.ErrBadCursor)
+	},
+
+	"what the targets are to be told is due as well": func(b *bundle) {
+		i := newInstance("i-1")
+		i.DueAt = epoch.Add(time.Hour)
+		b.create(i, "o")
+		_, err := b.store.ChangeInstance(b.ctx, directory.Prod, "i-1", "", func(i *directory.Instance, _ bool) (bool, error) {
+			i.SpreadAt = epoch
+			return true, nil
+		})
+		require.NoError(b, err)
+		due, next, err := b.store.DueInstances(b.ctx, epoch, 10)
+		require.NoError(b, err)
+		require.Len(b, due, 1)
+		require.Equal(b, epoch, due[0].SpreadAt)
+		require.True(b, next.IsZero())
+		_, err = b.store.ChangeInstance(b.ctx, directory.Prod, "i-1", "", func(i *directory.Instance, _ bool) (bool, error) {
+			return i.Spread(i.Standings), nil
+		})
+		require.NoError(b, err)
+		due, next, err = b.store.DueInstances(b.ctx, epoch, 10)
+		require.NoError(b, err)
+		require.Empty(b, due)
+		require.Equal(b, epoch.Add(time.Hour), next)
 	},
 
 	"what is due is found, the longest due first": func(b *bundle) {
@@ -237,20 +238,20 @@ var instanceTests = map[string]func(*bundle){
 			b.create(i, id)
 		}
 		b.create(newInstance("never"), "never")
-		due, next, err := b.instances().DueInstances(b.ctx, epoch, 10)
+		due, next, err := b.store.DueInstances(b.ctx, epoch, 10)
 		require.NoError(b, err)
 		require.Len(b, due, 2)
 		require.Equal(b, []string{"long due", "now"}, []string{due[0].ID, due[1].ID})
 		require.Equal(b, epoch.Add(time.Minute), next)
-		due, _, err = b.instances().DueInstances(b.ctx, epoch.Add(2*time.Hour), 3)
+		due, _, err = b.store.DueInstances(b.ctx, epoch.Add(2*time.Hour), 3)
 		require.NoError(b, err)
 		require.Len(b, due, 3, "the limit holds")
-		_, err = b.instances().ChangeInstance(b.ctx, directory.Prod, "long due", "", func(i *directory.Instance, _ bool) (bool, error) {
+		_, err = b.store.ChangeInstance(b.ctx, directory.Prod, "long due", "", func(i *directory.Instance, _ bool) (bool, error) {
 			i.DueAt = time.Time{}
 			return true, nil
 		})
 		require.NoError(b, err)
-		due, next, err = b.instances().DueInstances(b.ctx, epoch.Add(2*time.Hour), 10)
+		due, next, err = b.store.DueInstances(b.ctx, epoch.Add(2*time.Hour), 10)
 		require.NoError(b, err)
 		require.Len(b, due, 3)
 		require.True(b, next.IsZero())
@@ -281,7 +282,7 @@ func orderLaw(t *testing.T, factory Factory) {
 			for k := range orders {
 				orders[k] = prefix + orders[k]
 			}
-			stored, made, err := b.instances().CreateInstance(b.ctx, newInstance(id), orders)
+			stored, made, err := b.store.CreateInstance(b.ctx, newInstance(id), orders)
 			owner := ""
 			for _, order := range orders {
 				if owner == "" {

@@ -1,6 +1,7 @@
 package storagetest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,48 @@ import (
 var hostile = []string{"'; DROP TABLE x; --", "%_*?", "a\"b", "a.b", "a/b", "a\\b", "a\x1fb", "$where", "{\"$gt\":\"\"}", "中文部门", "\u00e9", "e\u0301", "\U0001f600", " lead", "trail ", "A", "a"}
 
 var intakeTests = map[string]func(*bundle){
+	"a preview sees the scope as it is and writes nothing": func(b *bundle) {
+		_, err := b.store.Preview(b.ctx, acme, planned(departments("a")))
+		require.ErrorIs(b, err, storage.ErrNotFound, "never seen")
+		b.apply(acme, departments("a", "b"))
+		var seen []string
+		plan, err := b.store.Preview(b.ctx, acme, func(ctx context.Context, v storage.View) (*directory.Plan, error) {
+			for d, err := range v.Departments(ctx) {
+				require.NoError(b, err)
+				seen = append(seen, d.Code)
+			}
+			return departments("c"), nil
+		})
+		require.NoError(b, err)
+		require.Equal(b, []string{"a", "b"}, seen)
+		require.Len(b, plan.Departments, 1)
+		_, err = b.store.Preview(b.ctx, acme, func(context.Context, storage.View) (*directory.Plan, error) { return nil, errLookedOnly })
+		require.ErrorIs(b, err, errLookedOnly)
+		require.Equal(b, []string{"a", "b"}, b.codes(acme))
+		records, _, err := b.store.Pushes(b.ctx, storage.PushFilter{}, storage.Page{Limit: 10})
+		require.NoError(b, err)
+		require.Len(b, records, 1, "it is not journaled")
+		b.apply(acme, departments("d"))
+	},
+
+	"a body is read back as it came": func(b *bundle) {
+		record := b.record(acme, directory.SingleOrgSync)
+		long := bytes.Repeat([]byte("0123456789abcdef"), 64<<10)
+		_, err := b.store.ApplyAtOnce(b.ctx, record, long, planned(departments("a")))
+		require.NoError(b, err)
+		accepted := b.record(acme, directory.AllOrgSync)
+		require.NoError(b, b.store.Accept(b.ctx, accepted, []byte("{}")))
+		b.reopen()
+		body, err := b.store.Body(b.ctx, record.ID)
+		require.NoError(b, err)
+		require.True(b, bytes.Equal(long, body))
+		body, err = b.store.Body(b.ctx, accepted.ID)
+		require.NoError(b, err)
+		require.Equal(b, "{}", string(body))
+		_, err = b.store.Body(b.ctx, "nobody")
+		require.ErrorIs(b, err, storage.ErrNotFound)
+	},
+
 	"everything written is read back, and again after reopening": func(b *bundle) {
 		u := user("ann", "d1", 1)
 		plan := &directory.Plan{

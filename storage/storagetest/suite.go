@@ -28,7 +28,7 @@ func Run(t *testing.T, factory Factory) {
 		tests map[string]func(*bundle)
 	}{
 		{"intake", intakeTests}, {"holds", holdTests}, {"reader", readerTests},
-		{"relay", relayTests}, {"slots", slotTests}, {"leases", leaseTests}, {"sweep", sweepTests}, {"reseal", resealTests},
+		{"relay", relayTests}, {"slots", slotTests}, {"leases", leaseTests}, {"sweep", sweepTests}, {"reseal", resealTests}, {"instances", instanceTests},
 	} {
 		for name, test := range part.tests {
 			t.Run(part.name+"/"+name, func(t *testing.T) {
@@ -40,6 +40,10 @@ func Run(t *testing.T, factory Factory) {
 	t.Run("laws", func(t *testing.T) {
 		t.Parallel()
 		counterLaw(t, factory)
+	})
+	t.Run("orders", func(t *testing.T) {
+		t.Parallel()
+		orderLaw(t, factory)
 	})
 	t.Run("meaning", func(t *testing.T) {
 		t.Parallel()

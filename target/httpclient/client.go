@@ -94,8 +94,9 @@ func New(options Options) (*Client, error) {
 // Close releases idle connections.
 func (c *Client) Close() { c.retrying.HTTPClient.CloseIdleConnections() }
 
-// CheckURL reports what is wrong with the base URL of a target.
-func CheckURL(text string) error {
+// CheckURL reports what is wrong with the base URL of a target. plaintext
+// allows http:// to other machines (egress.CheckPlaintext).
+func CheckURL(text string, plaintext bool) error {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil:
@@ -104,9 +105,11 @@ func CheckURL(text string) error {
 		return fmt.Errorf("url: %q: want http:// or https:// and a host", text)
 	case u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		return errors.New("url: no query, fragment or credentials belong in it")
-	default:
-		return nil
 	}
+	if err := egress.CheckPlaintext(u, plaintext); err != nil {
+		return fmt.Errorf("url: %w", err)
+	}
+	return nil
 }
 
 // retryShortly retries within one attempt what may happen twice. A creation

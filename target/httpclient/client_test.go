@@ -309,12 +309,14 @@ func TestCheckURL(t *testing.T) {
 	for text, want := range map[string]string{
 		"https://idp.example.com/scim": "", "http://127.0.0.1:8080": "",
 		"idp.example.com": "want http", "ftp://x": "want http", "https://": "want http", "https://u:p@x": "no query", "https://x?a=b": "no query", "https://x#a": "no query", "https://x\x00": "url",
+		"http://idp.example.com": "url: http:// would show",
 	} {
-		err := httpclient.CheckURL(text)
+		err := httpclient.CheckURL(text, false)
 		if want == "" {
 			require.NoError(t, err, text)
 		} else {
 			require.ErrorContains(t, err, want, text)
 		}
 	}
+	require.NoError(t, httpclient.CheckURL("http://idp.example.com", true))
 }

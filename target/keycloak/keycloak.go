@@ -37,6 +37,7 @@ type Config struct {
 	ClientID, ClientSecret string
 	Timeout                time.Duration // of one request, default 30 s
 	CAFile                 string        // PEM of further authorities to trust
+	Plaintext              bool          // let http:// go to other machines
 	// DenyPrivate refuses private and loopback addresses. Identity providers
 	// inside a company's network are usual, so they are allowed otherwise.
 	DenyPrivate bool
@@ -49,7 +50,7 @@ type Config struct {
 // Validate reports everything that is wrong at once.
 func (c Config) Validate() error {
 	var errs []error
-	if err := httpclient.CheckURL(c.URL); err != nil {
+	if err := httpclient.CheckURL(c.URL, c.Plaintext); err != nil {
 		errs = append(errs, err)
 	}
 	if c.Realm == "" {

@@ -179,15 +179,8 @@ func (c *Connector) Close() error {
 // Describe implements target.Connector: it binds, looks at the base and makes
 // the two containers if they are not there.
 func (c *Connector) Describe(ctx context.Context) (target.Capabilities, error) {
-	const op = "look at the base"
-	base, ok, err := c.entryAt(ctx, op, c.config.BaseDN)
-	switch {
-	case err != nil:
-		return target.Capabilities{}, asDown(err)
-	case !ok:
-		return target.Capabilities{}, down(op, "baseDN "+c.config.BaseDN+" does not exist or may not be read")
-	case base.id == "":
-		return target.Capabilities{}, down(op, "entries have no "+c.config.RemoteIDAttribute+", which names them for good; set remoteIDAttribute to what this server has in its place")
+	if err := c.lookAtBase(ctx); err != nil {
+		return target.Capabilities{}, err
 	}
 	for _, dn := range c.containers() {
 		if err := c.ensureContainer(ctx, dn); err != nil {
@@ -195,6 +188,21 @@ func (c *Connector) Describe(ctx context.Context) (target.Capabilities, error) {
 		}
 	}
 	return target.Capabilities{NativeParent: true, Memberships: true, MembersPerChange: membersPerChange}, nil
+}
+
+func (c *Connector) lookAtBase(ctx context.Context) error {
+	const op = "look at the base"
+	base, ok, err := c.entryAt(ctx, op, c.config.BaseDN)
+	switch {
+	case err != nil:
+		return asDown(err)
+	case !ok:
+		return down(op, "baseDN "+c.config.BaseDN+" does not exist or may not be read")
+	case base.id == "":
+		return down(op, "entries have no "+c.config.RemoteIDAttribute+", which names them for good; set remoteIDAttribute to what this server has in its place")
+	default:
+		return nil
+	}
 }
 
 func (c *Connector) containers() []string {

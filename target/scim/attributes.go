@@ -1,6 +1,7 @@
 package scim
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/openkoo/connector/target"
@@ -52,35 +53,83 @@ func (a attributes) patch() patchBody {
 
 // resource is the object as it is created, empty attributes left out: many
 // servers refuse an empty value.
-func (a attributes) resource(k collection) map[string]any {
-	schemas := []string{groupSchema}
-	if k.path == "/Users" {
-		schemas = []string{userSchema, enterpriseSchema}
-	}
-	body := map[string]any{"schemas": schemas}
-	for _, one := range a {
-		if one.value == nil {
-			continue
-		}
-		into, name := body, one.path
-		if inside, ok := strings.CutPrefix(one.path, enterpriseSchema+":"); ok {
-			into, name = within(body, enterpriseSchema), inside
-		} else if parent, child, ok := strings.Cut(one.path, "."); ok && !strings.HasPrefix(name, "urn:") {
-			into, name = within(body, parent), child
-		}
-		into[name] = one.value
-	}
+func (a attributes) resource(schema string) document {
+	body := document{"schemas": []any{schema}}
+	a.onto(body)
 	return body
 }
 
+// onto sets each attribute in an object, and takes out those that are empty.
+// What is not among them stays.
+func (a attributes) onto(d document) {
+	for _, one := range a {
+		outer, name := one.place()
+		switch {
+		case outer == "" && one.value == nil:
+			delete(d, d.name(name))
+		case outer == "":
+			d[d.name(name)] = one.value
+		case one.value == nil:
+			inside := d.within(outer)
+			if delete(inside, inside.name(name)); len(inside) == 0 {
+				delete(d, d.name(outer))
+			}
+		default:
+			inside := d.within(outer)
+			inside[inside.name(name)] = one.value
+			d.carries(outer)
+		}
+	}
+}
+
+// place parts a path: the object that the attribute is in, empty for the
+// resource itself, and its name there.
+func (a attribute) place() (outer, name string) {
+	if strings.HasPrefix(a.path, "urn:") {
+		at := strings.LastIndexByte(a.path, ':')
+		return a.path[:at], a.path[at+1:]
+	}
+	if parent, child, ok := strings.Cut(a.path, "."); ok {
+		return parent, child
+	}
+	return "", a.path
+}
+
+// name is how the object spells an attribute: names differ by more than case
+// (RFC 7643 §2.1).
+func (d document) name(attribute string) string {
+	if _, ok := d[attribute]; ok {
+		return attribute
+	}
+	for name := range d {
+		if strings.EqualFold(name, attribute) {
+			return name
+		}
+	}
+	return attribute
+}
+
 // within is the object that a resource has under a name.
-func within(body map[string]any, name string) map[string]any {
-	inside, ok := body[name].(map[string]any)
+func (d document) within(name string) document {
+	name = d.name(name)
+	inside, ok := d[name].(map[string]any)
 	if !ok {
 		inside = make(map[string]any)
-		body[name] = inside
+		d[name] = inside
 	}
 	return inside
+}
+
+// carries notes that the object has attributes of an extension.
+func (d document) carries(schema string) {
+	if !strings.HasPrefix(schema, "urn:") {
+		return
+	}
+	name := d.name("schemas")
+	listed, _ := d[name].([]any)
+	if !slices.ContainsFunc(listed, func(one any) bool { text, _ := one.(string); return strings.EqualFold(text, schema) }) {
+		d[name] = append(listed, any(schema))
+	}
 }
 
 func departmentAttributes(d target.Department) attributes {

@@ -4,49 +4,55 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
+	"sync/atomic"
 
 	"github.com/openkoo/connector/target"
 )
 
-const (
-	// pageSize is how many objects a search asks for at once. One is what it
-	// wants; more show that the server ignores the filter.
-	pageSize = 100
-	// maxPages bounds a search on a server that ignores the filter.
-	maxPages = 50
-)
-
-// resource is what we read of any object.
-type resource struct {
-	ID         string `json:"id"`
-	ExternalID string `json:"externalId"`
-	UserName   string `json:"userName"`
-}
-
-type listResponse struct {
-	TotalResults int        `json:"totalResults"`
-	Resources    []resource `json:"Resources"`
-}
-
 // collection is the part of the protocol that Users and Groups share.
 type collection struct {
-	c    *Connector
-	path string // "/Users"
-	noun string // "user"
+	c        *Connector
+	path     string // "/Users"
+	noun     string // "user"
+	schema   string
+	naming   string // the attribute that names an object for people
+	unique   bool   // no two objects have one name
+	method   Method
+	usingPut *atomic.Bool // PATCH is known not to work
 	// exclude names attributes that searches do without: a group's members may
 	// be very many.
 	exclude string
 }
 
-func (c *Connector) users() collection  { return collection{c, "/Users", "user", ""} }
-func (c *Connector) groups() collection { return collection{c, "/Groups", "group", "members"} }
+func (c *Connector) users() collection {
+	return collection{
+		c: c, path: "/Users", noun: "user", schema: userSchema, naming: "userName", unique: true,
+		method: c.config.Protocol.UserChanges, usingPut: &c.service.usersPut,
+	}
+}
 
-func (k collection) one(id string) string { return k.path + "/" + url.PathEscape(id) }
+func (c *Connector) groups() collection {
+	return collection{
+		c: c, path: "/Groups", noun: "group", schema: groupSchema, naming: "displayName",
+		method: c.config.Protocol.GroupChanges, usingPut: &c.service.groupsPut, exclude: "members",
+	}
+}
 
-// put creates or updates an object and returns its id. name is the user name,
-// unique at the target; empty for what has none.
+// one is the path of an object. Dots alone would be taken for directories on
+// the way.
+func (k collection) one(id string) string {
+	switch id {
+	case ".":
+		return k.path + "/%2E"
+	case "..":
+		return k.path + "/%2E%2E"
+	default:
+		return k.path + "/" + url.PathEscape(id)
+	}
+}
+
+// put creates or updates an object and returns its id. name is what the object
+// is called in its naming attribute.
 func (k collection) put(ctx context.Context, object target.Object, all attributes, name string) (string, error) {
 	id := object.RemoteID
 	if id != "" {
@@ -58,7 +64,7 @@ func (k collection) put(ctx context.Context, object target.Object, all attribute
 	// An attempt whose answer was lost may have created it, also in place of
 	// one that is gone.
 	if object.Uncertain {
-		found, err := k.find(ctx, object.ExternalID)
+		found, err := k.find(ctx, object.ExternalID, name)
 		if err != nil {
 			return "", err
 		}
@@ -69,35 +75,44 @@ func (k collection) put(ctx context.Context, object target.Object, all attribute
 	return k.create(ctx, object, all, name)
 }
 
-func (k collection) update(ctx context.Context, id string, all attributes) error {
-	return k.c.http.do(ctx, call{op: "patch " + k.noun, method: http.MethodPatch, path: k.one(id), body: all.patch()})
+func (k collection) create(ctx context.Context, object target.Object, all attributes, name string) (string, error) {
+	var created resource
+	err := k.c.http.do(ctx, call{op: k.creating(), method: http.MethodPost, path: k.path, body: all.resource(k.schema), into: &created})
+	return k.created(ctx, object, all, name, created.ID, err)
 }
 
-func (k collection) create(ctx context.Context, object target.Object, all attributes, name string) (string, error) {
-	op := "create " + k.noun
-	var created resource
-	err := k.c.http.do(ctx, call{op: op, method: http.MethodPost, path: k.path, body: all.resource(k), into: &created})
+func (k collection) creating() string { return "create " + k.noun }
+
+// created judges the answer to a creation, alone or among others.
+func (k collection) created(ctx context.Context, object target.Object, all attributes, name, id string, err error) (string, error) {
+	status := statusOf(err)
 	switch {
 	case err != nil && target.ClassOf(err) == target.Conflict:
 		return k.adopt(ctx, object, all, name, err)
-	case err != nil && target.ClassOf(err) == target.Gone:
-		return "", &target.Error{Class: target.Permanent, Op: op, Status: statusOf(err), Detail: "the server has no " + k.path}
+	case status == http.StatusInternalServerError && k.unique:
+		return k.adoptDespite(ctx, object, all, name, err)
+	case err != nil && (target.ClassOf(err) == target.Gone || status == http.StatusNotImplemented):
+		k.c.service.doubt()
+		return "", &target.Error{
+			Class: target.Permanent, Op: k.creating(), Status: status,
+			Detail: "the server has no " + k.path + "; if it has accounts only, set scim.groups: off",
+		}
 	case err != nil:
 		return "", err
-	case created.ID == "":
-		return "", &target.Error{Class: target.Permanent, Op: op, UnknownOutcome: true, Detail: "the answer has no id"}
+	case id == "":
+		return "", &target.Error{Class: target.Permanent, Op: k.creating(), UnknownOutcome: true, Detail: "the answer has no id"}
 	}
-	return created.ID, nil
+	return id, nil
 }
 
 // adopt takes over the object that stands in the way of a creation, if it is
 // ours: by externalId, or by user name with no other owner's externalId.
 func (k collection) adopt(ctx context.Context, object target.Object, all attributes, name string, conflict error) (string, error) {
-	id, err := k.find(ctx, object.ExternalID)
+	id, err := k.find(ctx, object.ExternalID, name)
 	if err != nil {
 		return "", err
 	}
-	if id == "" && name != "" {
+	if id == "" && k.unique {
 		if id, err = k.findNamed(ctx, name, object.ExternalID); err != nil {
 			return "", err
 		}
@@ -108,66 +123,18 @@ func (k collection) adopt(ctx context.Context, object target.Object, all attribu
 	return id, k.update(ctx, id, all)
 }
 
-// find looks an object up by our name for it; "" if there is none.
-func (k collection) find(ctx context.Context, externalID string) (string, error) {
-	return k.search(ctx, "externalId eq "+quote(externalID), func(r resource) bool { return r.ExternalID == externalID })
-}
-
-func (k collection) findNamed(ctx context.Context, userName, externalID string) (string, error) {
-	return k.search(ctx, "userName eq "+quote(userName), func(r resource) bool {
-		return strings.EqualFold(r.UserName, userName) && (r.ExternalID == "" || r.ExternalID == externalID)
-	})
-}
-
-// search finds the one object that matches; "" if there is none. Two are a
-// conflict. A server that answers with others too ignores the filter: its
-// pages are gone through, within bounds.
-func (k collection) search(ctx context.Context, filter string, matches func(resource) bool) (string, error) {
-	op, id, seen := "find "+k.noun, "", 0
-	for range maxPages {
-		list, err := k.page(ctx, op, filter, seen+1)
-		if err != nil {
-			return "", err
-		}
-		strangers := false
-		for _, r := range list.Resources {
-			switch {
-			case !matches(r):
-				strangers = true
-			case id != "" && id != r.ID:
-				return "", &target.Error{Class: target.Conflict, Op: op, Detail: "two objects match " + filter + "; remove one"}
-			default:
-				id = r.ID
-			}
-		}
-		seen += len(list.Resources)
-		if !strangers || len(list.Resources) == 0 || seen >= list.TotalResults {
-			return id, nil
-		}
+// adoptDespite looks behind an internal error: some servers have carried the
+// request out all the same, others answer so when the name is taken. Whatever
+// stands there under that name tells.
+func (k collection) adoptDespite(ctx context.Context, object target.Object, all attributes, name string, failure error) (string, error) {
+	id, err := k.findNamed(ctx, name, object.ExternalID)
+	switch {
+	case err != nil && target.ClassOf(err) == target.Conflict:
+		return "", err
+	case err != nil || id == "":
+		return "", failure
 	}
-	if id != "" {
-		return id, nil
-	}
-	return "", &target.Error{
-		Class: target.Permanent, Op: op,
-		Detail: "the server ignores filters and has too many objects to look through: " + filter,
-	}
-}
-
-func (k collection) page(ctx context.Context, op, filter string, startIndex int) (listResponse, error) {
-	var list listResponse
-	query := url.Values{"filter": {filter}, "count": {strconv.Itoa(pageSize)}}
-	if startIndex > 1 {
-		query.Set("startIndex", strconv.Itoa(startIndex))
-	}
-	if k.exclude != "" {
-		query.Set("excludedAttributes", k.exclude)
-	}
-	err := k.c.http.do(ctx, call{op: op, method: http.MethodGet, path: k.path + "?" + query.Encode(), into: &list})
-	if err != nil && target.ClassOf(err) == target.Gone {
-		return list, nil // some servers say so when nothing matches
-	}
-	return list, err
+	return id, k.update(ctx, id, all)
 }
 
 // remove deletes an object; one that is gone is success.
@@ -177,7 +144,7 @@ func (k collection) remove(ctx context.Context, object target.Object) error {
 		ids = nil
 	}
 	if object.RemoteID == "" || object.Uncertain {
-		found, err := k.find(ctx, object.ExternalID)
+		found, err := k.find(ctx, object.ExternalID, "")
 		if err != nil {
 			return err
 		}
@@ -187,11 +154,35 @@ func (k collection) remove(ctx context.Context, object target.Object) error {
 	}
 	for _, id := range ids {
 		err := k.c.http.do(ctx, call{op: "delete " + k.noun, method: http.MethodDelete, path: k.one(id)})
-		if err != nil && target.ClassOf(err) != target.Gone {
+		if err := k.removed(ctx, id, err); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// removed judges the answer to a deletion. A server that keeps its accounts
+// for good has them barred.
+func (k collection) removed(ctx context.Context, id string, err error) error {
+	switch {
+	case err == nil || target.ClassOf(err) == target.Gone:
+		return nil
+	case !refusesMethod(err):
+		return err
+	case k.unique:
+		return k.bar(ctx, id)
+	default:
+		return permanent(err, "the server deletes no "+k.noun)
+	}
+}
+
+// bar bars an account's sign-in.
+func (k collection) bar(ctx context.Context, id string) error {
+	err := k.update(ctx, id, attributes{{"active", false}})
+	if err != nil && target.ClassOf(err) == target.Gone {
+		return nil
+	}
+	return err
 }
 
 // exists reports whether the target has an object of that id.
@@ -206,10 +197,3 @@ func (k collection) exists(ctx context.Context, id string) (bool, error) {
 	}
 	return err == nil, err
 }
-
-// quote writes a filter's string (RFC 7644 §3.4.2.2: as in JSON).
-func quote(text string) string {
-	return `"` + filterEscapes.Replace(text) + `"`
-}
-
-var filterEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", `\r`, "\t", `\t`)

@@ -28,13 +28,15 @@ type Config struct {
 	// BearerToken, or UserName and Password, authenticate; none for an open server.
 	BearerToken        string
 	UserName, Password string
-	Parents            Parents       // default ParentsNested
+	Protocol           Protocol
+	Parents            Parents       // default the profile's
 	Timeout            time.Duration // of one request, default 30 s
 	CAFile             string        // PEM of further authorities to trust
-	// MembersPerChange bounds a PATCH of a group, default 100.
+	// MembersPerChange bounds a change of a group, default 100.
 	MembersPerChange int
 	// ShortRetries within one attempt, default 2, less than 0 for none.
 	ShortRetries int
+	Plaintext    bool // let http:// go to other machines
 	// DenyPrivate refuses private and loopback addresses. Identity providers
 	// inside a company's network are usual, so they are allowed otherwise.
 	DenyPrivate bool
@@ -43,11 +45,11 @@ type Config struct {
 // Validate reports everything that is wrong at once.
 func (c Config) Validate() error {
 	var errs []error
-	if err := httpclient.CheckURL(c.URL); err != nil {
+	if err := httpclient.CheckURL(c.URL, c.Plaintext); err != nil {
 		errs = append(errs, err)
 	}
-	if c.Parents != "" && c.Parents != ParentsNested && c.Parents != ParentsOff {
-		errs = append(errs, fmt.Errorf("parents: %q: want nested or off", c.Parents))
+	if err := oneOf("parents", c.Parents, ParentsNested, ParentsOff); err != nil {
+		errs = append(errs, err)
 	}
 	if c.BearerToken != "" && c.UserName != "" {
 		errs = append(errs, errors.New("auth: both a bearer token and a user name; want one"))
@@ -58,13 +60,19 @@ func (c Config) Validate() error {
 	if c.MembersPerChange < 0 {
 		errs = append(errs, errors.New("membersPerChange: less than zero"))
 	}
-	return errors.Join(errs...)
+	if most := c.Protocol.Profile.of().maxMembers; most > 0 && c.MembersPerChange > most {
+		errs = append(errs, fmt.Errorf("membersPerChange: %d: %s takes %d at most", c.MembersPerChange, c.Protocol.Profile, most))
+	}
+	if c.Protocol.Groups == UseOff && c.Parents == ParentsNested {
+		errs = append(errs, errors.New("parents: nested, and groups is off; want parents: off"))
+	}
+	return errors.Join(append(errs, c.Protocol.validate()...)...)
 }
 
 func (c Config) withDefaults() Config {
-	if c.Parents == "" {
-		c.Parents = ParentsNested
-	}
+	chosen := c.Protocol.Profile.of()
+	c.Protocol = c.Protocol.with(chosen.Protocol)
+	fill(&c.Parents, chosen.parents)
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
 	}

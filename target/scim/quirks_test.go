@@ -185,18 +185,9 @@ func TestAServerWithoutServiceProviderConfigIsDescribed(t *testing.T) {
 	require.Equal(t, target.Capabilities{ParentByMembership: true, Memberships: true, MembersPerChange: 100}, capabilities)
 }
 
-func TestAServerWithoutPatchIsDown(t *testing.T) {
-	t.Parallel()
-	proxy, connector := quirk(t)
-	proxy.Next(targettest.Answer(http.StatusOK, `{"patch":{"supported":false}}`))
-	_, err := connector.Describe(t.Context())
-	require.Equal(t, target.Down, target.ClassOf(err))
-	require.ErrorContains(t, err, "PATCH")
-}
-
 func TestIdsAreEscapedInPaths(t *testing.T) {
 	t.Parallel()
-	paths := make(chan string, 1)
+	paths := make(chan string, 3)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		paths <- r.URL.EscapedPath()
 		w.WriteHeader(http.StatusNoContent)
@@ -205,6 +196,10 @@ func TestIdsAreEscapedInPaths(t *testing.T) {
 	connector := connect(t, server.URL+"/base/", token, time.Minute)
 	require.NoError(t, connector.DeleteUser(t.Context(), target.Object{RemoteID: `a/b c?d#e%f/../部`}))
 	require.Equal(t, "/base/Users/a%2Fb%20c%3Fd%23e%25f%2F..%2F%E9%83%A8", <-paths)
+	for id, want := range map[string]string{".": "/base/Users/%2E", "..": "/base/Users/%2E%2E"} {
+		require.NoError(t, connector.DeleteUser(t.Context(), target.Object{RemoteID: id}))
+		require.Equal(t, want, <-paths)
+	}
 }
 
 func TestFiltersAreQuoted(t *testing.T) {
@@ -277,8 +272,12 @@ func TestWrongConfigurationIsRefusedAllAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := scim.New(scim.Config{
 		URL: "ftp://user@host/?q#f", BearerToken: "a", UserName: "b", Parents: "sideways", Timeout: -1, MembersPerChange: -1,
+		Protocol: scim.Protocol{Profile: "ours", UserChanges: "post", GroupChanges: "none", Lookup: "luck", Removal: "force", Groups: "some", Bulk: "on", Names: "nick", Discovery: "on"},
 	})
-	for _, want := range []string{"url", "auth", "parents", "timeout", "membersPerChange"} {
+	for _, want := range []string{
+		"url", "auth", "parents", "timeout", "membersPerChange", `profile: "ours": want aws, entra, generic, okta`,
+		"userChanges", "groupChanges", "lookup", "memberRemoval", "groups", "bulk", "names", "discovery",
+	} {
 		require.ErrorContains(t, err, want)
 	}
 	for _, url := range []string{"", "http://", "host/scim", "https://host/?a=b", "https://user:pass@host/", "http://a b/"} {
@@ -289,6 +288,14 @@ func TestWrongConfigurationIsRefusedAllAtOnce(t *testing.T) {
 	require.ErrorContains(t, err, "caFile")
 	_, err = scim.New(scim.Config{URL: "https://host", CAFile: "quirks_test.go"})
 	require.ErrorContains(t, err, "no certificate")
+}
+
+func TestWhatAProfileCannotDoIsRefused(t *testing.T) {
+	t.Parallel()
+	_, err := scim.New(scim.Config{URL: "https://x", MembersPerChange: 101, Protocol: scim.Protocol{Profile: scim.AWS}})
+	require.ErrorContains(t, err, "membersPerChange: 101: aws takes 100 at most")
+	_, err = scim.New(scim.Config{URL: "https://x", Parents: scim.ParentsNested, Protocol: scim.Protocol{Groups: scim.UseOff}})
+	require.ErrorContains(t, err, "parents: nested, and groups is off")
 }
 
 func TestWithoutParentsGroupsAreFlat(t *testing.T) {

@@ -8,19 +8,18 @@
 package scim
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 
 	"github.com/openkoo/connector/target"
 )
 
 // Connector implements target.Connector.
 type Connector struct {
-	config Config
-	http   *transport
+	config  Config
+	http    *transport
+	service service
 }
 
 var _ target.Connector = (*Connector)(nil)
@@ -42,38 +41,6 @@ func New(config Config) (*Connector, error) {
 func (c *Connector) Close() error {
 	c.http.close()
 	return nil
-}
-
-// serviceProvider is what we read of ServiceProviderConfig (RFC 7643 §5).
-type serviceProvider struct {
-	Patch struct{ Supported bool } `json:"patch"`
-}
-
-// Describe implements target.Connector: it reads ServiceProviderConfig, and
-// looks for an account that is not there, because many servers show their
-// ServiceProviderConfig to anybody.
-func (c *Connector) Describe(ctx context.Context) (target.Capabilities, error) {
-	const op = "read ServiceProviderConfig"
-	var provider serviceProvider
-	err := c.http.do(ctx, call{op: op, method: http.MethodGet, path: "/ServiceProviderConfig", into: &provider})
-	switch {
-	case err == nil && !provider.Patch.Supported:
-		return target.Capabilities{}, &target.Error{
-			Class: target.Down, Op: op, Detail: "the server does not support PATCH, which changing a group's members needs",
-		}
-	case err != nil && target.ClassOf(err) != target.Gone: // a server may do without it
-		return target.Capabilities{}, asDown(err)
-	}
-	query := url.Values{"filter": {`userName eq "orgsync-probe"`}, "count": {"1"}}
-	err = c.http.do(ctx, call{op: "find a user", method: http.MethodGet, path: "/Users?" + query.Encode()})
-	if status := statusOf(err); err != nil && status != http.StatusBadRequest && status != http.StatusNotImplemented {
-		return target.Capabilities{}, asDown(err)
-	}
-	return target.Capabilities{
-		ParentByMembership: c.config.Parents == ParentsNested,
-		Memberships:        true,
-		MembersPerChange:   c.config.MembersPerChange,
-	}, nil
 }
 
 // asDown makes every failure of a probe one of the target as a whole.

@@ -22,6 +22,7 @@ type transport struct {
 type call struct {
 	op, method, path string
 	body, into       any
+	ifMatch          string // the version that is to be changed, empty for any
 }
 
 func newTransport(config Config) (*transport, error) {
@@ -37,8 +38,17 @@ func newTransport(config Config) (*transport, error) {
 
 func (t *transport) close() { t.client.Close() }
 
-// do sends a request and reads its answer.
+// do sends a request and reads its answer into c.into.
 func (t *transport) do(ctx context.Context, c call) error {
+	answer, err := t.send(ctx, c)
+	if err != nil || c.into == nil {
+		return err
+	}
+	return answer.Into(c.into)
+}
+
+// send sends a request. A page of some proxy is not the server's answer.
+func (t *transport) send(ctx context.Context, c call) (*httpclient.Answer, error) {
 	request := httpclient.Request{
 		Op: c.op, Method: c.method, URL: t.base + c.path, Secrets: []string{t.config.Password},
 		Header: http.Header{"Accept": {"application/scim+json, application/json"}},
@@ -46,7 +56,7 @@ func (t *transport) do(ctx context.Context, c call) error {
 	if c.body != nil {
 		encoded, err := json.Marshal(c.body)
 		if err != nil {
-			return &target.Error{Class: target.Permanent, Op: c.op, Err: err}
+			return nil, &target.Error{Class: target.Permanent, Op: c.op, Err: err}
 		}
 		request.Body = encoded
 		request.Header.Set("Content-Type", "application/scim+json")
@@ -57,14 +67,16 @@ func (t *transport) do(ctx context.Context, c call) error {
 	case t.config.UserName != "":
 		request.Header.Set("Authorization", basic(t.config.UserName, t.config.Password))
 	}
+	if c.ifMatch != "" {
+		request.Header.Set("If-Match", c.ifMatch)
+	}
 	answer, err := t.client.Send(ctx, request)
-	if err != nil || (c.into == nil && !answer.IsPage()) {
-		return err
+	if err == nil && answer.IsPage() {
+		if err := answer.Into(&struct{}{}); err != nil {
+			return nil, err
+		}
 	}
-	if c.into == nil {
-		c.into = &struct{}{} // a page of some proxy, not the server's answer
-	}
-	return answer.Into(c.into)
+	return answer, err
 }
 
 func basic(userName, password string) string {

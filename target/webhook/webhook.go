@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/openkoo/connector/target"
+	"github.com/openkoo/connector/target/egress"
 	"github.com/openkoo/connector/target/httpclient"
 )
 
@@ -25,7 +26,7 @@ const defaultTimeout = 20 * time.Second
 
 // Config says where messages go.
 type Config struct {
-	// URL is the endpoint, https; http only with AllowPrivate. Its path and
+	// URL is the endpoint, https; http only to this machine, or with Plaintext. Its path and
 	// query may hold a secret: they appear in no error.
 	URL string
 	// Secrets sign, each "whsec_" and Base64 of 24 to 64 bytes. While a secret
@@ -35,6 +36,7 @@ type Config struct {
 	CAFile  string        // PEM of further authorities to trust
 	// AllowPrivate lets messages go to private and loopback addresses.
 	AllowPrivate bool
+	Plaintext    bool // let http:// go to other machines
 	// Now is the time of an attempt, default time.Now.
 	Now func() time.Time
 }
@@ -49,8 +51,8 @@ func (c Config) Validate() error {
 		errs = append(errs, errors.New("url: cannot be read")) // url.Error would quote it
 	case u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
 		errs = append(errs, errors.New("url: want https:// and a host"))
-	case u.Scheme == "http" && !c.AllowPrivate:
-		errs = append(errs, errors.New("url: http:// would show personal data on the way; want https://, or allowPrivate inside your own network"))
+	case egress.CheckPlaintext(u, c.Plaintext) != nil:
+		errs = append(errs, fmt.Errorf("url: %w", egress.ErrPlaintext))
 	case u.User != nil || u.Fragment != "":
 		errs = append(errs, errors.New("url: no credentials or fragment belong in it"))
 	}
@@ -70,6 +72,9 @@ type Connector struct {
 	signer signer
 	now    func() time.Time
 	client *httpclient.Client
+
+	route   egress.Route
+	timeout time.Duration
 }
 
 var _ target.Connector = (*Connector)(nil)
@@ -95,7 +100,10 @@ func New(config Config) (*Connector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("webhook: %w", err)
 	}
-	return &Connector{url: config.URL, hide: append(secretParts(config.URL), config.Secrets...), signer: signer, now: config.Now, client: client}, nil
+	return &Connector{
+		url: config.URL, hide: append(secretParts(config.URL), config.Secrets...), signer: signer, now: config.Now, client: client,
+		route: egress.Route{URL: config.URL, CAFile: config.CAFile, AllowPrivate: config.AllowPrivate}, timeout: config.Timeout,
+	}, nil
 }
 
 // secretParts are the path and query of the URL, as receivers may echo them.

@@ -25,6 +25,16 @@ type object struct {
 	extension  string // URI of its schema extension, empty for none
 	memberIDs  []string
 	memberAt   map[string]int
+	versioned  bool
+	changes    int
+}
+
+// version is the object's entity tag, empty without versions.
+func (o *object) version() string {
+	if !o.versioned {
+		return ""
+	}
+	return `W/"` + strconv.Itoa(o.changes) + `"`
 }
 
 // collection is a resource handler with indexes.
@@ -32,6 +42,7 @@ type collection struct {
 	name       string
 	extension  string // URI of the schema extension, empty for none
 	uniqueName bool
+	quirks     Quirks
 
 	mu         sync.RWMutex
 	next       int
@@ -41,9 +52,9 @@ type collection struct {
 	byName     map[string]map[string]*object
 }
 
-func newCollection(name, extension string, uniqueName bool) *collection {
+func newCollection(name, extension string, uniqueName bool, quirks Quirks) *collection {
 	return &collection{
-		name: name, extension: extension, uniqueName: uniqueName,
+		name: name, extension: extension, uniqueName: uniqueName, quirks: quirks,
 		byID:       make(map[string]*object),
 		byExternal: make(map[string]map[string]*object),
 		byName:     make(map[string]map[string]*object),
@@ -72,6 +83,20 @@ func (c *collection) externalID(id string) (string, bool) {
 		return "", false
 	}
 	return o.externalID, true
+}
+
+// has reports whether there is an object of an id.
+func (c *collection) has(id string) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.byID[id] != nil
+}
+
+// named reports whether there is an object of a name.
+func (c *collection) named(name string) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return len(c.byName[strings.ToLower(name)]) > 0
 }
 
 // nameOf is what the object is looked up by: userName or displayName.
@@ -165,7 +190,7 @@ func (o *object) resource(withMembers bool) scim.Resource {
 		}
 		attributes["members"] = members
 	}
-	resource := scim.Resource{ID: o.id, Attributes: attributes}
+	resource := scim.Resource{ID: o.id, Attributes: attributes, Meta: scim.Meta{Version: o.version()}}
 	if o.externalID != "" {
 		resource.ExternalID = optional.NewString(o.externalID)
 	}
@@ -177,7 +202,7 @@ func (c *collection) Create(_ *http.Request, attributes scim.ResourceAttributes)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.next++
-	o := &object{id: strings.ToLower(c.name[:1]) + strconv.Itoa(c.next), number: c.next, extension: c.extension}
+	o := &object{id: c.quirks.idOf(strings.ToLower(c.name[:1]), c.next), versioned: c.quirks.Versions, number: c.next, extension: c.extension}
 	o.take(attributes)
 	if c.uniqueName && len(c.byName[o.nameOf(true)]) > 0 {
 		return scim.Resource{}, scimerrors.ScimErrorUniqueness
@@ -264,8 +289,11 @@ func (c *collection) candidates(expression filter.Expression) (map[string]*objec
 }
 
 // Replace implements scim.ResourceHandler.
-func (c *collection) Replace(_ *http.Request, id string, attributes scim.ResourceAttributes) (scim.Resource, error) {
+func (c *collection) Replace(r *http.Request, id string, attributes scim.ResourceAttributes) (scim.Resource, error) {
 	return c.change(id, func(o *object) error {
+		if tag := r.Header.Get("If-Match"); o.versioned && tag != "" && tag != o.version() {
+			return scimerrors.ScimError{Status: http.StatusPreconditionFailed, Detail: "it has changed meanwhile"}
+		}
 		o.externalID = ""
 		o.take(attributes)
 		return nil
@@ -291,6 +319,7 @@ func (c *collection) change(id string, do func(*object) error) (scim.Resource, e
 		o.attributes, o.externalID = attributes, externalID
 		return scim.Resource{}, err
 	}
+	o.changes++
 	return o.resource(false), nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"crypto/subtle"
 	"maps"
 	"net/http"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -20,11 +21,16 @@ import (
 type Options struct {
 	// Token, if set, is the bearer token every request must carry.
 	Token string
+	// Quirks make it deviate from the RFC.
+	Quirks Quirks
+	// Bulk, if its MaxOperations are set, is offered (RFC 7644 §3.7).
+	Bulk Bulk
 }
 
 // Server is a SCIM server. It is an http.Handler, at the root of its URL.
 type Server struct {
 	options Options
+	quirks  bool // it deviates, or offers more, than the library's server
 	scim    scim.Server
 	users   *collection
 	groups  *collection
@@ -37,12 +43,13 @@ type Server struct {
 func New(options Options) (*Server, error) {
 	s := &Server{
 		options:  options,
-		users:    newCollection("User", schema.ExtensionEnterpriseUser().ID, true),
-		groups:   newCollection("Group", "", false),
+		quirks:   !reflect.DeepEqual(options, Options{Token: options.Token}),
+		users:    newCollection("User", schema.ExtensionEnterpriseUser().ID, true, options.Quirks),
+		groups:   newCollection("Group", "", false, options.Quirks),
 		requests: make(map[string]int),
 	}
 	server, err := scim.NewServer(&scim.ServerArgs{
-		ServiceProviderConfig: &scim.ServiceProviderConfig{MaxResults: 1000, SupportFiltering: true, SupportPatch: true},
+		ServiceProviderConfig: &scim.ServiceProviderConfig{MaxResults: 1000, SupportFiltering: true, SupportPatch: !options.Quirks.NoPatch},
 		ResourceTypes: []scim.ResourceType{
 			{
 				ID: optional.NewString("User"), Name: "User", Endpoint: "/Users",
@@ -65,14 +72,25 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.requests[r.Method+" /"+strings.SplitN(strings.TrimPrefix(r.URL.Path, "/"), "/", 2)[0]]++
 	s.mu.Unlock()
-	if s.options.Token != "" {
-		given := []byte(r.Header.Get("Authorization"))
-		if subtle.ConstantTimeCompare(given, []byte("Bearer "+s.options.Token)) != 1 {
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
+	switch {
+	case !s.letsIn(w, r):
+	case s.quirks && r.URL.Path == "/Bulk" && s.options.Bulk.MaxOperations > 0:
+		s.bulk(w, r)
+	case s.quirks:
+		s.quirky(w, r)
+	default:
+		s.scim.ServeHTTP(w, r)
 	}
-	s.scim.ServeHTTP(w, r)
+}
+
+// letsIn answers a request that lacks the token.
+func (s *Server) letsIn(w http.ResponseWriter, r *http.Request) bool {
+	given := []byte(r.Header.Get("Authorization"))
+	if s.options.Token == "" || subtle.ConstantTimeCompare(given, []byte("Bearer "+s.options.Token)) == 1 {
+		return true
+	}
+	w.WriteHeader(http.StatusUnauthorized)
+	return false
 }
 
 // Requests counts the requests served, by method and collection: "POST /Users".

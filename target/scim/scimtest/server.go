@@ -128,7 +128,7 @@ func (s Server) create(ctx context.Context, path string, body map[string]any, ex
 		body["externalId"] = externalID
 	}
 	var created struct{ ID string }
-	err := s.do(ctx, http.MethodPost, path, body, &created)
+	err := s.Do(ctx, http.MethodPost, path, body, &created)
 	return created.ID, err
 }
 
@@ -138,7 +138,7 @@ func (s Server) Delete(ctx context.Context, kind target.MemberKind, remoteID str
 	if kind == target.MemberDepartment {
 		path = "/Groups/"
 	}
-	return s.do(ctx, http.MethodDelete, path+url.PathEscape(remoteID), nil, nil)
+	return s.Do(ctx, http.MethodDelete, path+url.PathEscape(remoteID), nil, nil)
 }
 
 // pageSize is how many objects are read at once.
@@ -153,7 +153,7 @@ func list[T any](ctx context.Context, s Server, path string) ([]T, error) {
 			Resources    []T
 		}
 		query := url.Values{"startIndex": {strconv.Itoa(len(all) + 1)}, "count": {strconv.Itoa(pageSize)}}
-		if err := s.do(ctx, http.MethodGet, path+"?"+query.Encode(), nil, &page); err != nil {
+		if err := s.Do(ctx, http.MethodGet, path+"?"+query.Encode(), nil, &page); err != nil {
 			return nil, err
 		}
 		all = append(all, page.Resources...)
@@ -163,7 +163,8 @@ func list[T any](ctx context.Context, s Server, path string) ([]T, error) {
 	}
 }
 
-func (s Server) do(ctx context.Context, method, path string, body, into any) error {
+// Do sends a request of anybody's and decodes the answer into into, unless nil.
+func (s Server) Do(ctx context.Context, method, path string, body, into any) error {
 	var reader io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)

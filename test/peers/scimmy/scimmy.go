@@ -9,7 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -47,8 +47,12 @@ func Start(t testing.TB) scimtest.Server {
 // installed makes sure, once, that the libraries of the lockfile are there. A
 // lock on disk keeps the test binaries that need them from each other's way.
 var installed = sync.OnceValues(func() (dir string, err error) {
-	_, file, _, _ := runtime.Caller(0)
-	dir = filepath.Dir(file)
+	// Asked of the tool: a binary built with -trimpath does not know.
+	where, err := exec.CommandContext(context.Background(), "go", "list", "-f", "{{.Dir}}", "github.com/openkoo/connector/test/peers/scimmy").Output()
+	if err != nil {
+		return "", fmt.Errorf("scimmy: find its directory: %w", err)
+	}
+	dir = strings.TrimSpace(string(where))
 	lock, err := os.Open(filepath.Join(dir, "package-lock.json"))
 	if err != nil {
 		return dir, fmt.Errorf("scimmy: %w", err)

@@ -1,0 +1,315 @@
+package simulate
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/marketplace/client"
+)
+
+// scene is where a case plays: an enterprise and orders that no other case
+// has. Its first finding stays; after it nothing is sent any more.
+type scene struct {
+	*Runner
+	ctx        context.Context
+	generation client.Generation
+	scope      directory.Scope // of the kit's calls
+	finding    *Finding
+	leftOut    string   // why the case cannot be played
+	bought     []string // instances to release in the end
+	bound      bool     // there is an enterprise to delete in the end
+}
+
+func (r *Runner) scene(ctx context.Context, c *Case) *scene {
+	s := &scene{Runner: r, ctx: ctx, generation: c.generation}
+	s.scope = directory.Scope{Dataset: directory.Test, TenantID: r.id("t")}
+	if r.options.Production {
+		s.scope.Dataset = directory.Prod
+	}
+	return s
+}
+
+// attempt is a call under preparation.
+type attempt struct {
+	step   string
+	want   []string // the resultCodes that are right, the best first
+	kind   Kind     // of the finding when a success is a refusal or a refusal a success
+	key    string   // that signs
+	stamp  client.Stamp
+	edit   func(client.Members) client.Members
+	text   func(body string) string // changes the body before it is signed
+	spoil  func(*http.Request)      // changes the request after it is signed
+	at     directory.SourceTime     // the timeStamp of a push
+	verify func(a *answer) *Finding // what else is wanted of the answer
+	keys   []string                 // that may sign answers
+	v1     bool
+}
+
+// change is one way in which an attempt differs from a call that is right.
+type change func(*attempt)
+
+func wants(kind Kind, codes ...string) change {
+	return func(a *attempt) { a.kind, a.want = kind, codes }
+}
+
+func signedWith(key string) change { return func(a *attempt) { a.key = key } }
+
+func stamped(stamp client.Stamp) change { return func(a *attempt) { a.stamp = stamp } }
+
+func dated(at directory.SourceTime) change { return func(a *attempt) { a.at = at } }
+
+func edited(edit func(client.Members) client.Members) change {
+	return func(a *attempt) { a.edit = edit }
+}
+
+func set(name string, value any) change {
+	return edited(func(m client.Members) client.Members { return m.With(name, value) })
+}
+
+func without(name string) change {
+	return edited(func(m client.Members) client.Members { return m.Without(name) })
+}
+
+func written(text func(string) string) change { return func(a *attempt) { a.text = text } }
+
+func spoiled(spoil func(*http.Request)) change { return func(a *attempt) { a.spoil = spoil } }
+
+func verified(verify func(*answer) *Finding) change { return func(a *attempt) { a.verify = verify } }
+
+// sending is a call that is ready.
+type sending struct {
+	*attempt
+	request *http.Request
+	body    []byte
+}
+
+func (s *scene) attempt(step string, key string, keys []string, changes []change) *attempt {
+	a := &attempt{step: step, want: []string{codeSuccess}, kind: WrongCode, key: key, keys: keys, at: s.tick(), v1: s.generation == client.V1}
+	a.stamp = client.NewStamp(s.options.Now())
+	for _, change := range changes {
+		change(a)
+	}
+	return a
+}
+
+// body writes the members as the attempt wants them.
+func (a *attempt) body(m client.Members) ([]byte, error) {
+	if a.edit != nil {
+		m = a.edit(m)
+	}
+	body, err := m.JSON()
+	if err == nil && a.text != nil {
+		body = []byte(a.text(string(body)))
+	}
+	return body, err
+}
+
+// push is a call of the kit.
+func (s *scene) push(step string, flag directory.Flag, payload directory.Payload, changes ...change) {
+	if s.over() {
+		return
+	}
+	a := s.attempt(step, s.kit.Key, s.options.KitKeys, changes)
+	members, err := client.KitMembers(s.generation, s.scope, flag, a.at, payload)
+	var body []byte
+	if err == nil {
+		body, err = a.body(members)
+	}
+	if err != nil {
+		s.cannot(step, err)
+		return
+	}
+	signer := client.Signer{Address: s.kit.Address, Key: a.key}
+	var request *http.Request
+	if a.v1 {
+		request, err = signer.KitV1(s.ctx, payload.PushKind(), body, a.at.Wire())
+	} else {
+		request, err = signer.KitV2(s.ctx, payload.PushKind(), body, a.stamp)
+	}
+	if err != nil {
+		s.cannot(step, err)
+		return
+	}
+	s.send(&sending{a, request, body})
+}
+
+// call is a call of the base interface.
+func (s *scene) call(step, activity string, members client.Members, changes ...change) *answer {
+	if s.over() {
+		return &answer{}
+	}
+	ready, err := s.prepare(step, activity, members, changes...)
+	if err != nil {
+		return s.cannot(step, err)
+	}
+	return s.send(ready)
+}
+
+func (s *scene) prepare(step, activity string, members client.Members, changes ...change) (*sending, error) {
+	a := s.attempt(step, s.base.Key, s.options.BaseKeys, changes)
+	signer := client.Signer{Address: s.base.Address, Key: a.key}
+	all := append(client.Members{{Name: "activity", Value: activity}}, members...)
+	if s.scope.Dataset == directory.Test {
+		all = append(all, client.Member{Name: "testFlag", Value: "1"})
+	}
+	if !a.v1 {
+		body, err := a.body(all)
+		if err != nil {
+			return nil, err
+		}
+		request, err := signer.BaseV2(s.ctx, body, a.stamp)
+		return &sending{a, request, body}, err
+	}
+	all = append(all, client.Member{Name: "timeStamp", Value: s.utc(a.at)})
+	if a.edit != nil {
+		all = a.edit(all)
+	}
+	params := make(map[string]string, len(all))
+	for _, m := range all {
+		params[m.Name] = fmt.Sprint(m.Value)
+	}
+	request, err := signer.BaseV1(s.ctx, params)
+	return &sending{a, request, nil}, err
+}
+
+// utc is a time as V1's base interface has it.
+func (s *scene) utc(at directory.SourceTime) string {
+	text := at.Time().UTC().Format("20060102150405.000")
+	return strings.Replace(text, ".", "", 1)
+}
+
+// send sends a call and keeps what is wrong with its answer.
+func (s *scene) send(ready *sending) *answer {
+	a, f := s.deliver(ready)
+	s.settle(ready, a, f)
+	return a
+}
+
+// deliver may be used by many goroutines at once.
+func (s *scene) deliver(ready *sending) (*answer, *Finding) {
+	if ready.spoil != nil {
+		ready.spoil(ready.request)
+	}
+	a, f := s.exchange(s.ctx, ready.request)
+	if f == nil {
+		f = s.judge(ready, a)
+	}
+	if a == nil {
+		a = &answer{}
+	}
+	return a, f
+}
+
+// judge says what is wrong with an answer; the first thing wrong counts.
+func (s *scene) judge(ready *sending, a *answer) *Finding {
+	for _, key := range ready.keys {
+		if bytes.Contains(a.body, []byte(key)) {
+			return finding(LeaksKey, "an answer without the access key", "one that holds it")
+		}
+	}
+	if f := a.read(); f != nil {
+		return f
+	}
+	// With another access key no signature can be right: the code says it better.
+	strangers := a.code == codeDenied && success(ready.want[0])
+	if ready.v1 && !strangers {
+		if f := a.checkBodySign(ready.keys); f != nil {
+			return f
+		}
+	}
+	if !slices.Contains(ready.want, a.code) {
+		return wrongCode(ready.kind, ready.want, a)
+	}
+	if a.took > s.options.Slow {
+		return finding(SlowAnswer, fmt.Sprintf("an answer within %s", s.options.Slow), a.took.String())
+	}
+	if ready.verify != nil {
+		return ready.verify(a)
+	}
+	return nil
+}
+
+// settle keeps a finding, and what belongs to it.
+func (s *scene) settle(ready *sending, a *answer, f *Finding) {
+	s.note(f)
+	if f == nil || s.finding != nil || s.ctx.Err() != nil {
+		return
+	}
+	keys := slices.Concat(s.options.KitKeys, s.options.BaseKeys)
+	f.Step = ready.step
+	f.Got, f.Expected = shown([]byte(f.Got), keys), shown([]byte(f.Expected), keys)
+	f.Request = strings.TrimSpace(requestLine(ready.request) + " " + shown(ready.body, keys))
+	f.Answer = shown(a.body, keys)
+	s.finding = f
+}
+
+// requestLine is the first line of a request without its signature.
+func requestLine(r *http.Request) string {
+	query := r.URL.Query()
+	for _, name := range []string{"authToken", "signature", "nonce", "timestamp"} {
+		query.Del(name)
+	}
+	u := *r.URL
+	u.RawQuery = query.Encode()
+	return r.Method + " " + u.String()
+}
+
+// fail is a finding that needs more than one answer to see.
+func (s *scene) fail(step string, kind Kind, expected, got string) {
+	if s.over() {
+		return
+	}
+	s.finding = finding(kind, expected, got)
+	s.finding.Step = step
+}
+
+// cannot is a call that could not even be made.
+func (s *scene) cannot(step string, err error) *answer {
+	if s.finding == nil {
+		s.leftOut = fmt.Sprintf("%s: the call could not be made: %v", step, err)
+	}
+	return &answer{}
+}
+
+// over reports whether the rest of the scene is not played.
+func (s *scene) over() bool {
+	return s.finding != nil || s.leftOut != "" || s.stopped != "" || s.ctx.Err() != nil
+}
+
+// leaveOut ends a case that cannot be played.
+func (s *scene) leaveOut(reason string) {
+	if !s.over() {
+		s.leftOut = reason
+	}
+}
+
+// tidy takes away what the case has made. What comes of it is not judged.
+func (s *scene) tidy() {
+	if s.stopped != "" || s.ctx.Err() != nil {
+		return
+	}
+	kept := *s
+	kept.finding, kept.leftOut = nil, ""
+	for _, id := range s.bought {
+		kept.finding = nil
+		kept.call("tidying up", "releaseInstance", client.Members{{Name: "instanceId", Value: id}})
+	}
+	if s.bound {
+		kept.finding = nil
+		kept.push("tidying up", directory.FlagDelete, &directory.TenantPush{})
+	}
+}
+
+// withBody replaces the body of a request.
+func withBody(body string) func(*http.Request) {
+	return func(r *http.Request) {
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+		r.GetBody = nil
+	}
+}
