@@ -64,7 +64,7 @@ func TestPauseOutlastsFailuresAndProbes(t *testing.T) {
 
 func TestOnlyFailuresInARowCloseTheGate(t *testing.T) {
 	t.Parallel()
-	transient := &target.Error{Class: target.Transient}
+	transient := func() error { return &target.Error{Class: target.Transient} }
 	for name, relief := range map[string]error{
 		"a success":               nil,
 		"a refusal of one object": &target.Error{Class: target.Permanent, Status: 400},
@@ -73,31 +73,45 @@ func TestOnlyFailuresInARowCloseTheGate(t *testing.T) {
 		g, _ := newTestGate()
 		for range 5 * breakAfter {
 			for range breakAfter - 1 {
-				require.False(t, g.answered(acme, transient), name)
+				require.False(t, g.answered(acme, transient()), name)
 			}
 			require.False(t, g.answered(acme, relief), name)
 		}
 	}
-	for name, failure := range map[string]error{
-		"transient": transient, "unclassed": errors.New("?"), "forbidden": &target.Error{Class: target.Permanent, Status: 403},
+	for name, failure := range map[string]func() error{
+		"transient": transient,
+		"unclassed": func() error { return errors.New("?") },
+		"forbidden": func() error { return &target.Error{Class: target.Permanent, Status: 403} },
 	} {
 		g, _ := newTestGate()
 		for range breakAfter - 1 {
-			require.False(t, g.answered(acme, failure), name)
+			require.False(t, g.answered(acme, failure()), name)
 		}
-		require.True(t, g.answered(acme, failure), name)
+		require.True(t, g.answered(acme, failure()), name)
 	}
+}
+
+func TestDeliveriesThatFailInOneRequestCountAsOne(t *testing.T) {
+	t.Parallel()
+	g, _ := newTestGate()
+	for range breakAfter - 1 {
+		lost := &target.Error{Class: target.Transient}
+		for range 100 {
+			require.False(t, g.answered(acme, lost))
+		}
+	}
+	require.True(t, g.answered(acme, &target.Error{Class: target.Transient}))
 }
 
 // What fails for one tenant alone while the others' deliveries succeed is that
 // tenant's trouble: each of its slots waits by itself.
 func TestFailuresOfOneTenantDoNotCloseTheGateOfAll(t *testing.T) {
 	t.Parallel()
-	failure := &target.Error{Class: target.Transient}
+	failure := func() error { return &target.Error{Class: target.Transient} }
 	third := directory.Scope{Dataset: directory.Prod, TenantID: "third"}
 	tripped := func(g *gate, scopes ...directory.Scope) (closed bool) {
 		for i := range 3 * breakAfter {
-			closed = g.answered(scopes[i%len(scopes)], failure) || closed
+			closed = g.answered(scopes[i%len(scopes)], failure()) || closed
 		}
 		return closed
 	}
