@@ -120,7 +120,16 @@ type peer struct {
 
 // newPeer starts a peer and makes it a target.
 func newPeer(t testing.TB, name string) (*peer, Target) {
-	server, err := scimserver.New(scimserver.Options{Token: "token"})
+	return peerOf(t, name, scimserver.Options{})
+}
+
+// bulky is a server that takes bulk requests.
+var bulky = scimserver.Options{Bulk: scimserver.Bulk{MaxOperations: 1000, MaxPayload: 1 << 20}}
+
+// peerOf is newPeer for a server of another kind.
+func peerOf(t testing.TB, name string, options scimserver.Options) (*peer, Target) {
+	options.Token = "token"
+	server, err := scimserver.New(options)
 	require.NoError(t, err)
 	listening := httptest.NewServer(server)
 	t.Cleanup(listening.Close)

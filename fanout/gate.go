@@ -27,13 +27,16 @@ type gate struct {
 	since     time.Time
 	lastError string
 	lastOK    time.Time // a delivery succeeded
-	inARow    int       // deliveries that failed since one got an answer
-	closings  int       // of the gate since a delivery succeeded
-	limits    int       // answers "too many" since a delivery succeeded
-	nextProbe time.Time // nothing is sent before, once the gate closes
-	notBefore time.Time // the target asked to be left alone until then
-	resumed   bool      // since the loop looked last
-	changed   chan struct{}
+	// lastShared is the failure counted last: many deliveries may have gone in
+	// one request.
+	lastShared *target.Error
+	inARow     int       // deliveries that failed since one got an answer
+	closings   int       // of the gate since a delivery succeeded
+	limits     int       // answers "too many" since a delivery succeeded
+	nextProbe  time.Time // nothing is sent before, once the gate closes
+	notBefore  time.Time // the target asked to be left alone until then
+	resumed    bool      // since the loop looked last
+	changed    chan struct{}
 }
 
 func newGate(t Target, now func() time.Time, m *metrics) *gate {
@@ -96,6 +99,10 @@ func (g *gate) answered(err error) (tripped bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	details, _ := errors.AsType[*target.Error](err)
+	if details != nil && details == g.lastShared {
+		return false // of the same request as the one before
+	}
+	g.lastShared = details
 	switch class := target.ClassOf(err); {
 	case err == nil:
 		g.inARow, g.closings, g.limits = 0, 0, 0

@@ -63,7 +63,7 @@ func TestPauseOutlastsFailuresAndProbes(t *testing.T) {
 
 func TestOnlyFailuresInARowCloseTheGate(t *testing.T) {
 	t.Parallel()
-	transient := &target.Error{Class: target.Transient}
+	transient := func() error { return &target.Error{Class: target.Transient} }
 	for name, relief := range map[string]error{
 		"a success":               nil,
 		"a refusal of one object": &target.Error{Class: target.Permanent, Status: 400},
@@ -72,20 +72,34 @@ func TestOnlyFailuresInARowCloseTheGate(t *testing.T) {
 		g, _ := newTestGate()
 		for range 5 * breakAfter {
 			for range breakAfter - 1 {
-				require.False(t, g.answered(transient), name)
+				require.False(t, g.answered(transient()), name)
 			}
 			require.False(t, g.answered(relief), name)
 		}
 	}
-	for name, failure := range map[string]error{
-		"transient": transient, "unclassed": errors.New("?"), "forbidden": &target.Error{Class: target.Permanent, Status: 403},
+	for name, failure := range map[string]func() error{
+		"transient": transient,
+		"unclassed": func() error { return errors.New("?") },
+		"forbidden": func() error { return &target.Error{Class: target.Permanent, Status: 403} },
 	} {
 		g, _ := newTestGate()
 		for range breakAfter - 1 {
-			require.False(t, g.answered(failure), name)
+			require.False(t, g.answered(failure()), name)
 		}
-		require.True(t, g.answered(failure), name)
+		require.True(t, g.answered(failure()), name)
 	}
+}
+
+func TestDeliveriesThatFailInOneRequestCountAsOne(t *testing.T) {
+	t.Parallel()
+	g, _ := newTestGate()
+	for range breakAfter - 1 {
+		lost := &target.Error{Class: target.Transient}
+		for range 100 {
+			require.False(t, g.answered(lost))
+		}
+	}
+	require.True(t, g.answered(&target.Error{Class: target.Transient}))
 }
 
 func TestALimitIsNotShortened(t *testing.T) {

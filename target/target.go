@@ -60,6 +60,10 @@ type Capabilities struct {
 	Memberships bool
 	// MembersPerChange bounds one ChangeMembers; at least 1 with Memberships.
 	MembersPerChange int
+	// Gathers is how many calls under way at once the connector can bring into
+	// one request; 0 for one request a call. The fan-out then has that many
+	// under way, and the connector bounds its requests itself.
+	Gathers int
 }
 
 // Object names something at the target.

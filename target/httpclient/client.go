@@ -202,6 +202,14 @@ func (c *Client) Send(ctx context.Context, r Request) (*Answer, error) {
 	return &Answer{Op: r.Op, Status: response.StatusCode, Header: response.Header, Body: body, hide: hide}, nil
 }
 
+// Failure classes a refusal of r that came inside the answer to another
+// request, by its status and body.
+func (c *Client) Failure(r Request, status int, body []byte) error {
+	hide := redactor(r)
+	detail, kind := c.words(body)
+	return statusError(r.Op, &http.Response{StatusCode: status, Header: http.Header{}}, hide(detail), kind, hide)
+}
+
 // rawBody keeps an empty body nil: the library takes a typed nil for a body.
 func rawBody(body []byte) any {
 	if body == nil {
