@@ -55,8 +55,10 @@ type Replayer interface {
 // Deliverer tells how targets are doing, and stops and starts them.
 type Deliverer interface {
 	Targets() []fanout.Status
-	Pause(name string) error
-	Resume(name string) error
+	Pause(ctx context.Context, name, by, reason string) error
+	Resume(ctx context.Context, name string) error
+	// Decide ends the hold of deletions at a target (fanout.Fanout).
+	Decide(ctx context.Context, filter storage.DeliveryFilter, decision storage.HeldDecision) (removals int, err error)
 }
 
 // Options are what the API serves from.
@@ -138,6 +140,8 @@ func (a *API) Register(router gin.IRouter) {
 	api.GET("/targets", takes(nil), a.targets)
 	api.POST("/targets/:name/pause", takes(nil), a.pause)
 	api.POST("/targets/:name/resume", takes(nil), a.resume)
+	api.POST("/targets/:name/deletions/approve", takes(scope), a.approveDeletions)
+	api.POST("/targets/:name/deletions/reject", takes(scope), a.rejectDeletions)
 	if a.Instances != nil {
 		a.registerInstances(api)
 	}

@@ -51,7 +51,6 @@ CREATE TABLE journal (
   result TEXT NOT NULL DEFAULT '',
   counts TEXT NOT NULL DEFAULT '',
   note TEXT NOT NULL DEFAULT '',
-  decided_at INTEGER NOT NULL DEFAULT 0,
   size INTEGER NOT NULL,
   decisions BLOB,
   raw BLOB
@@ -114,10 +113,8 @@ CREATE TRIGGER slots_count_delete AFTER DELETE ON slots BEGIN
   UPDATE slot_counts SET n = n - 1 WHERE target = old.target AND scope = old.scope AND state = old.state;
 END;
 
--- How far each target's relay has read the change feed, and the fingerprint of
--- how its slots were rendered.
+-- How far each target's relay has read the change feed.
 CREATE TABLE relays (
   target TEXT PRIMARY KEY,
-  seq INTEGER NOT NULL,
-  rendering TEXT NOT NULL DEFAULT ''
+  seq INTEGER NOT NULL
 ) WITHOUT ROWID;
