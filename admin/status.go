@@ -209,7 +209,7 @@ func (a *API) pause(c *gin.Context)  { a.steer(c, "paused", a.Deliverer.Pause) }
 func (a *API) resume(c *gin.Context) { a.steer(c, "resumed", a.Deliverer.Resume) }
 
 func (a *API) steer(c *gin.Context, verb string, do func(string) error) {
-	name := c.Param("name")
+	name := inPath(c, "name")
 	if err := do(name); err != nil {
 		fail(c, err)
 		return
