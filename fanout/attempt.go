@@ -21,11 +21,13 @@ const maxLastError = 500
 
 // call sends one request when the target has room for it and counts it.
 func (r *round) call(ctx context.Context, op string, send func(context.Context) error) error {
-	select {
-	case r.requests <- struct{}{}:
-		defer func() { <-r.requests }()
-	case <-ctx.Done():
-		return errNotSent
+	if r.capabilities.Gathers == 0 { // else the connector bounds its requests
+		select {
+		case r.requests <- struct{}{}:
+			defer func() { <-r.requests }()
+		case <-ctx.Done():
+			return errNotSent
+		}
 	}
 	if ok, _, _ := r.gate.open(); !ok || r.stopped() || !r.admitted(ctx) {
 		r.halt()

@@ -51,19 +51,20 @@ func TestTheGateWaitsAsLongAsAsked(t *testing.T) {
 func TestPauseOutlastsFailuresAndProbes(t *testing.T) {
 	t.Parallel()
 	g, _ := newTestGate()
-	g.pause()
+	g.follow(&storage.Stop{State: storage.StopPaused, By: "ann", Reason: "why", Since: epoch})
 	g.down(errors.New("down"), 0, seconds)
 	g.up()
 	require.Equal(t, Paused, g.status().State)
+	require.Equal(t, []string{"ann", "why"}, []string{g.status().By, g.status().Reason})
 	require.False(t, isOpen(g))
-	g.resume()
+	g.follow(nil)
 	require.Equal(t, Up, g.status().State)
 	require.True(t, isOpen(g))
 }
 
 func TestOnlyFailuresInARowCloseTheGate(t *testing.T) {
 	t.Parallel()
-	transient := &target.Error{Class: target.Transient}
+	transient := func() error { return &target.Error{Class: target.Transient} }
 	for name, relief := range map[string]error{
 		"a success":               nil,
 		"a refusal of one object": &target.Error{Class: target.Permanent, Status: 400},
@@ -72,20 +73,34 @@ func TestOnlyFailuresInARowCloseTheGate(t *testing.T) {
 		g, _ := newTestGate()
 		for range 5 * breakAfter {
 			for range breakAfter - 1 {
-				require.False(t, g.answered(transient), name)
+				require.False(t, g.answered(transient()), name)
 			}
 			require.False(t, g.answered(relief), name)
 		}
 	}
-	for name, failure := range map[string]error{
-		"transient": transient, "unclassed": errors.New("?"), "forbidden": &target.Error{Class: target.Permanent, Status: 403},
+	for name, failure := range map[string]func() error{
+		"transient": transient,
+		"unclassed": func() error { return errors.New("?") },
+		"forbidden": func() error { return &target.Error{Class: target.Permanent, Status: 403} },
 	} {
 		g, _ := newTestGate()
 		for range breakAfter - 1 {
-			require.False(t, g.answered(failure), name)
+			require.False(t, g.answered(failure()), name)
 		}
-		require.True(t, g.answered(failure), name)
+		require.True(t, g.answered(failure()), name)
 	}
+}
+
+func TestDeliveriesThatFailInOneRequestCountAsOne(t *testing.T) {
+	t.Parallel()
+	g, _ := newTestGate()
+	for range breakAfter - 1 {
+		lost := &target.Error{Class: target.Transient}
+		for range 100 {
+			require.False(t, g.answered(lost))
+		}
+	}
+	require.True(t, g.answered(&target.Error{Class: target.Transient}))
 }
 
 func TestALimitIsNotShortened(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
+	"github.com/openkoo/connector/target/scim/scimserver"
 	"github.com/openkoo/connector/target/targettest"
 )
 
@@ -49,9 +50,19 @@ func (j judged) Context() context.Context          { return j.rt.Context() }
 // dead letters are replayed the target has just what the store has.
 func TestLawTheTargetConvergesAfterAnyFaults(t *testing.T) {
 	t.Parallel()
+	converges(t, scimserver.Options{})
+}
+
+func TestLawATargetWithBulkConvergesToo(t *testing.T) {
+	t.Parallel()
+	converges(t, bulky)
+}
+
+func converges(t *testing.T, options scimserver.Options) {
+	t.Helper()
 	rapid.Check(t, func(rt *rapid.T) {
 		tb := judged{t, rt}
-		p, scim := newPeer(tb, "t")
+		p, scim := peerOf(tb, "t", options)
 		b := newBundle(tb, scim)
 		all := faults()
 		names := []string{"loses the answer", "resets", "500", "400", "403", "429", "401", "a page"}
@@ -133,7 +144,7 @@ func (b *bundle) converge(name string) {
 		_, err := b.store.Replay(b.Context(), storage.DeliveryFilter{Target: name})
 		require.NoError(b, err)
 		count := b.count(name)
-		require.NoError(b, b.fanout.Resume(name))
+		require.NoError(b, b.fanout.Resume(b.Context(), name))
 		b.settledSince(name, count)
 		counts, err := b.store.Counts(b.Context(), name, nil)
 		require.NoError(b, err)

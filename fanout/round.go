@@ -94,6 +94,9 @@ func (r *runner) leased(ctx context.Context, lease storage.Lease, capabilities t
 	if len(tasks) == claimBatch {
 		work.deferDeletes(&b)
 	}
+	if err = work.guard(ctx, &b); err != nil {
+		return errors.Join(err, work.release(ctx))
+	}
 	if err := work.phases(ctx, b); !errors.Is(err, errStopped) {
 		return err
 	}
@@ -279,7 +282,12 @@ func (r *round) halt() {
 
 // limit is how much of the target's concurrency one scope may use: some is
 // left to the others, should this one's requests hang.
-func (r *round) limit() int { return max(1, r.Concurrency-r.Concurrency/4) }
+func (r *round) limit() int {
+	if r.capabilities.Gathers > 0 {
+		return r.capabilities.Gathers
+	}
+	return max(1, r.Concurrency-r.Concurrency/4)
+}
 
 // forEach runs do for every item, at most limit at once, and begins none after
 // ctx ended.

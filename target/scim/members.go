@@ -20,7 +20,7 @@ func (c *Connector) ChangeMembers(ctx context.Context, group target.Object, chan
 	if k.puts() {
 		return c.membersChanged(ctx, group, change, nil, c.replaceMembers(ctx, group, change))
 	}
-	answer, err := c.http.send(ctx, c.memberCall(group, change))
+	answer, err := c.http.change(ctx, c.memberCall(group, change))
 	if k.fallsBack(err) {
 		answer, err = nil, c.replaceMembers(ctx, group, change)
 	}

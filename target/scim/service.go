@@ -42,7 +42,6 @@ type service struct {
 	// What answers have shown since Describe read the server's own word.
 	usersPut, groupsPut atomic.Bool // PATCH was refused
 	noExternalID        atomic.Bool // a filter by externalId was refused
-	noBulk              atomic.Bool
 	membersHidden       atomic.Bool // an answer to a change does not tell members truly
 }
 
@@ -209,14 +208,14 @@ func (c *Connector) Describe(ctx context.Context) (target.Capabilities, error) {
 	if status := statusOf(err); err != nil && status != http.StatusBadRequest && status != http.StatusNotImplemented {
 		return target.Capabilities{}, asDown(err)
 	}
+	capabilities := target.Capabilities{Gathers: c.bulk().operations}
 	if c.groupless() {
-		return target.Capabilities{}, nil
+		capabilities.NoDepartments = true
+		return capabilities, nil
 	}
-	return target.Capabilities{
-		ParentByMembership: c.config.Parents == ParentsNested,
-		Memberships:        true,
-		MembersPerChange:   c.config.MembersPerChange,
-	}, nil
+	capabilities.ParentByMembership = c.config.Parents == ParentsNested
+	capabilities.Memberships, capabilities.MembersPerChange = true, c.config.MembersPerChange
+	return capabilities, nil
 }
 
 // readProvider reads ServiceProviderConfig, and forgets what answers had shown:
@@ -237,7 +236,7 @@ func (c *Connector) readProvider(ctx context.Context) error {
 		return err
 	}
 	c.service.noExternalID.Store(false)
-	c.service.noBulk.Store(false)
+	c.http.gather.bound(c.bulk())
 	c.service.membersHidden.Store(false)
 	return nil
 }

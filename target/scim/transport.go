@@ -16,6 +16,7 @@ type transport struct {
 	config Config
 	base   string
 	client *httpclient.Client
+	gather *gatherer
 }
 
 // call is one request.
@@ -33,26 +34,36 @@ func newTransport(config Config) (*transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &transport{config: config, base: strings.TrimRight(config.URL, "/"), client: client}, nil
+	t := &transport{config: config, base: strings.TrimRight(config.URL, "/"), client: client}
+	t.gather = newGatherer(t)
+	return t, nil
 }
 
-func (t *transport) close() { t.client.Close() }
+func (t *transport) close() {
+	t.gather.close()
+	t.client.Close()
+}
 
 // do sends a request and reads its answer into c.into.
 func (t *transport) do(ctx context.Context, c call) error {
-	answer, err := t.send(ctx, c)
+	answer, err := t.change(ctx, c)
 	if err != nil || c.into == nil {
 		return err
 	}
 	return answer.Into(c.into)
 }
 
-// send sends a request. A page of some proxy is not the server's answer.
-func (t *transport) send(ctx context.Context, c call) (*httpclient.Answer, error) {
-	request := httpclient.Request{
-		Op: c.op, Method: c.method, URL: t.base + c.path, Secrets: []string{t.config.Password},
-		Header: http.Header{"Accept": {"application/scim+json, application/json"}},
+// change sends a request that may go among others, if it is a change.
+func (t *transport) change(ctx context.Context, c call) (*httpclient.Answer, error) {
+	if c.method == http.MethodGet {
+		return t.send(ctx, c)
 	}
+	return t.gather.send(ctx, c)
+}
+
+// send sends a request by itself. A page of some proxy is not the server's answer.
+func (t *transport) send(ctx context.Context, c call) (*httpclient.Answer, error) {
+	request := t.request(c)
 	if c.body != nil {
 		encoded, err := json.Marshal(c.body)
 		if err != nil {
@@ -60,6 +71,26 @@ func (t *transport) send(ctx context.Context, c call) (*httpclient.Answer, error
 		}
 		request.Body = encoded
 		request.Header.Set("Content-Type", "application/scim+json")
+	}
+	leave, err := t.gather.enter(ctx, c.op)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	answer, err := t.client.Send(ctx, request)
+	if err == nil && answer.IsPage() {
+		if err := answer.Into(&struct{}{}); err != nil {
+			return nil, err
+		}
+	}
+	return answer, err
+}
+
+// request is a call's request without its body.
+func (t *transport) request(c call) httpclient.Request {
+	request := httpclient.Request{
+		Op: c.op, Method: c.method, URL: t.base + c.path, Secrets: []string{t.config.Password},
+		Header: http.Header{"Accept": {"application/scim+json, application/json"}},
 	}
 	switch {
 	case t.config.BearerToken != "":
@@ -70,13 +101,7 @@ func (t *transport) send(ctx context.Context, c call) (*httpclient.Answer, error
 	if c.ifMatch != "" {
 		request.Header.Set("If-Match", c.ifMatch)
 	}
-	answer, err := t.client.Send(ctx, request)
-	if err == nil && answer.IsPage() {
-		if err := answer.Into(&struct{}{}); err != nil {
-			return nil, err
-		}
-	}
-	return answer, err
+	return request
 }
 
 func basic(userName, password string) string {
