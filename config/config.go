@@ -84,6 +84,7 @@ type Target struct {
 	ResyncEvery      time.Duration `koanf:"resyncEvery" desc:"How often the target is read out, compared and repaired, such as 24h; 0 for never (the default). Not for webhook."`
 	Plaintext        bool          `koanf:"plaintext" desc:"Let credentials and personal data go unencrypted to another machine: http://, or ldap:// without StartTLS."`
 	Realm            string        `koanf:"realm" desc:"For keycloak: the realm."`
+	QuarantineAfter  int           `koanf:"quarantineAfter" desc:"Objects refused in a row after which the target is quarantined, default 20."`
 	DeleteAfter      time.Duration `koanf:"deleteAfter" desc:"How long an account that is to be deleted is deactivated only, so that one that returns is not lost; 0 (the default) deletes at once."`
 	Removals         Removals      `koanf:"removals"`
 	Backoff          Backoff       `koanf:"backoff"`

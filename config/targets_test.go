@@ -46,6 +46,7 @@ func TestSettingsThatATargetWouldNotUseAreRefused(t *testing.T) {
 		"type: ldap, scim: {profile: aws}":                                                       "targets[0].scim: for scim only",
 		"type: ldap, membersPerChange: 5":                                                        "targets[0].membersPerChange: for scim only",
 		"type: scim, deleteAfter: -1h":                                                           "targets[0].deleteAfter: less than 0",
+		"type: scim, quarantineAfter: -1":                                                        "targets[0].quarantineAfter: less than 0",
 		"type: scim, removals: {maxPerHour: -1}":                                                 "targets[0].removals.maxPerHour: less than 0",
 		"type: scim, removals: {maxPercent: 101}":                                                "targets[0].removals.maxPercent: want 0 to 100",
 		"type: scim, rate: {perSecond: -1}":                                                      "targets[0].rate.perSecond: want 0 to 100000",

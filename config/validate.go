@@ -111,6 +111,7 @@ func (v *checker) target(path string, t *Target) {
 	v.oneOf(path+".userNames", t.UserNames, "", "qualified", "plain")
 	v.checkf(!slices.Contains(t.Tenants, ""), path+".tenants", "an empty entry; want tenantIds, or * for all")
 	v.checkf(t.Concurrency >= 0, path+".concurrency", "less than 0")
+	v.checkf(t.QuarantineAfter >= 0, path+".quarantineAfter", "less than 0")
 	v.checkf(t.DeleteAfter >= 0, path+".deleteAfter", "less than 0")
 	if t.Removals.MaxPerHour != nil {
 		v.checkf(*t.Removals.MaxPerHour >= 0, path+".removals.maxPerHour", "less than 0")

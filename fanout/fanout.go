@@ -143,6 +143,9 @@ type Target struct {
 	DeleteAfter time.Duration
 	// Backoff bounds the waits after failures.
 	Backoff Backoff
+	// QuarantineAfter is how many objects in a row the target may refuse before
+	// it is quarantined, default 20.
+	QuarantineAfter int
 }
 
 // Options shape a Fanout; the zero value serves.
@@ -333,6 +336,9 @@ func (t Target) withDefaults() (Target, error) {
 		t.Concurrency = 8
 	}
 	t.Backoff = t.Backoff.withDefaults()
+	if t.QuarantineAfter <= 0 {
+		t.QuarantineAfter = defaultQuarantineAfter
+	}
 	if t.Removals == nil {
 		t.Removals = &DefaultRemovals
 	}

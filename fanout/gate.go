@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/target"
 )
@@ -33,8 +34,10 @@ type gate struct {
 	// lastShared is the failure counted last: many deliveries may have gone in
 	// one request.
 	lastShared *target.Error
+	refusals   refusals
 	inARow     int       // deliveries that failed since one got an answer
 	tripping   bool      // it is about to be closed: nothing more passes
+	blame      blame     // whose they were
 	closings   int       // of the gate since a delivery succeeded
 	limits     int       // answers "too many" since a delivery succeeded
 	nextProbe  time.Time // nothing is sent before, once the gate closes
@@ -121,20 +124,28 @@ func (g *gate) follow(stop *storage.Stop) {
 	g.signal()
 }
 
+// closed ends the moment in which the gate is about to be closed.
+func (g *gate) closed() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.tripping = false
+}
+
 // resume forgets what the target was left alone for.
 func (g *gate) resume() {
 	g.mu.Lock()
 	g.nextProbe, g.notBefore = time.Time{}, time.Time{}
 	g.inARow, g.closings, g.limits = 0, 0, 0
+	g.refusals.inARow, g.trial = 0, false
 	g.resumed = true
 	g.mu.Unlock()
 	g.signal()
 }
 
-// answered notes how a delivery ended and reports whether the gate is to be
-// closed: breakAfter deliveries in a row got no proper answer. A refusal of one
-// object shows that the target is well; one for lack of rights does not.
-func (g *gate) answered(err error) (tripped bool) {
+// answered notes how a delivery of a scope ended and reports whether the gate is
+// to be closed: breakAfter deliveries in a row got no proper answer. A refusal
+// of one object shows that the target is well; one for lack of rights does not.
+func (g *gate) answered(scope directory.Scope, err error) (tripped bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	details, _ := errors.AsType[*target.Error](err)
@@ -146,12 +157,14 @@ func (g *gate) answered(err error) (tripped bool) {
 	case err == nil:
 		g.inARow, g.closings, g.limits = 0, 0, 0
 		g.lastOK = g.now()
+		g.blame.well(scope, g.lastOK)
 	case class == target.Transient, details != nil && details.Status == http.StatusForbidden:
 		g.inARow++
+		g.blame.failed(scope, g.inARow)
 	case class != target.Down && class != target.RateLimited:
 		g.inARow = 0
 	}
-	if g.inARow < breakAfter {
+	if g.inARow < breakAfter || g.blame.oneTenants(g.now()) {
 		return false
 	}
 	g.inARow = 0

@@ -22,8 +22,9 @@ const (
 	// claimBatch bounds a round: what one scope is sent before others that are
 	// due have their turn, and before deletions have theirs.
 	claimBatch = 2000
-	// settleBatch bounds the outcomes held back before they are written: what
-	// a crash at the worst moment makes the connector look up again.
+	// settleBatch is how many outcomes are held back before they are written,
+	// beside one write that is under way: what a crash at the worst moment makes
+	// the connector look up again.
 	settleBatch = 256
 	// scopesAtOnce bounds the tenants a target is sent at once, by one replica.
 	scopesAtOnce = 8
@@ -221,6 +222,11 @@ func (r *runner) step(ctx context.Context) (more bool, until time.Time, err erro
 	due, next, err := r.store.DueScopes(ctx, r.Name, r.options.Now())
 	if err != nil {
 		return false, time.Time{}, err
+	}
+	if read == 0 && len(due) == 0 && r.idle() && r.gate.onTrial() {
+		if err := r.heal(ctx); err != nil { // nothing to try it with
+			return false, time.Time{}, err
+		}
 	}
 	if r.idle() && !r.kept().HeldSince.IsZero() { // what was held may have come back
 		if err := r.noteHeld(ctx); err != nil {

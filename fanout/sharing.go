@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"context"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
@@ -114,6 +115,9 @@ func (r *runner) mayGo(ctx context.Context) (open, probe bool, until time.Time, 
 	if err := r.refresh(ctx); err != nil {
 		return false, false, time.Time{}, err
 	}
+	if err := r.tryQuarantined(ctx); err != nil {
+		return false, false, time.Time{}, err
+	}
 	if r.gate.tookResume() {
 		r.resetBreaker(ctx)
 	}
@@ -147,7 +151,11 @@ func (r *runner) closeGate(err error) {
 		r.disabled(err)
 		return
 	}
-	r.logger.Warn("target is down; its changes wait until a probe succeeds", "error", err)
+	level := slog.LevelDebug // of one that was down before
+	if r.gate.status().State == Up {
+		level = slog.LevelWarn
+	}
+	r.logger.Log(context.Background(), level, "target is down; its changes wait until a probe succeeds", "error", err)
 	r.gate.down(err, min(retryAfter(err), maxRetryAfter), r.backoff)
 }
 

@@ -228,7 +228,7 @@ func buildTargets(configured []config.Target) ([]fanout.Target, error) {
 			OnRevoke: fanout.Policy(t.OnRevoke), OnDelete: fanout.Policy(t.OnDelete),
 			OnFreeze: fanout.Policy(t.OnFreeze), OnRelease: fanout.Policy(t.OnRelease),
 			UserNames: fanout.Naming(t.UserNames), Mapping: mapped, Concurrency: t.Concurrency,
-			Removals: removalsOf(t), DeleteAfter: t.DeleteAfter, ResyncEvery: t.ResyncEvery,
+			Removals: removalsOf(t), DeleteAfter: t.DeleteAfter, QuarantineAfter: t.QuarantineAfter, ResyncEvery: t.ResyncEvery,
 			Backoff: fanout.Backoff(t.Backoff), Rate: coordination.Rate(t.Rate),
 		})
 	}
