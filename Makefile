@@ -41,3 +41,7 @@ fuzz: ## each fuzz target for FUZZTIME (60s)
 .PHONY: lint
 lint: ## golangci-lint, pinned in tools/go.mod
 	$(TOOL) golangci-lint run ./...
+
+.PHONY: cross
+cross: ## build for Windows and macOS too, to see that it can be
+	for os in windows darwin; do CGO_ENABLED=0 GOOS=$$os $(GO) build -trimpath -o /dev/null ./cmd/orgsync || exit 1; done

@@ -124,8 +124,11 @@ func New(options Options) (*API, error) {
 	return &API{Options: options, token: sha256.Sum256([]byte(options.Token))}, nil
 }
 
-// Register adds the routes, each with the query parameters it takes.
-func (a *API) Register(router gin.IRouter) {
+// Register adds the routes, each with the query parameters it takes. It has the
+// router leave names in paths as they were sent: the marketplace's may have a
+// slash in them, which is no step in the path.
+func (a *API) Register(router *gin.Engine) {
+	router.UseRawPath, router.UnescapePathValues = true, false
 	for _, method := range []string{http.MethodGet, http.MethodHead} { // some probes ask for the status alone
 		router.Handle(method, "/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
 		router.Handle(method, "/readyz", a.ready)

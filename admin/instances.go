@@ -108,7 +108,7 @@ func (a *API) instance(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	found, err := a.Instances.Instance(c.Request.Context(), d, c.Param("id"))
+	found, err := a.Instances.Instance(c.Request.Context(), d, inPath(c, "id"))
 	a.showInstance(c, found, err)
 }
 
@@ -125,7 +125,7 @@ func (a *API) completeInstance(c *gin.Context) {
 		fail(c, &badRequestError{`body: want {"appInfo": {"frontEndUrl": …}}, {"eventId": …, "license": …} or nothing`})
 		return
 	}
-	done, err := a.Completer.Complete(c.Request.Context(), d, c.Param("id"), completion)
+	done, err := a.Completer.Complete(c.Request.Context(), d, inPath(c, "id"), completion)
 	if invalid, ok := errors.AsType[*directory.InvalidError](err); ok {
 		err = &badRequestError{invalid.Error()}
 	}

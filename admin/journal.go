@@ -47,7 +47,7 @@ func pushQuery(c *gin.Context) (f storage.PushFilter, p storage.Page, err error)
 }
 
 func (a *API) push(c *gin.Context) {
-	record, decisions, err := a.Reader.Push(c.Request.Context(), c.Param("id"))
+	record, decisions, err := a.Reader.Push(c.Request.Context(), inPath(c, "id"))
 	if err != nil {
 		fail(c, err)
 		return
@@ -99,7 +99,7 @@ func (a *API) decide(c *gin.Context, end func(ctx context.Context, pushID, by, r
 		fail(c, err)
 		return
 	}
-	id := c.Param("id")
+	id := inPath(c, "id")
 	plan, err := end(c.Request.Context(), id, d.By, d.Reason)
 	if err != nil {
 		fail(c, err)
@@ -119,7 +119,7 @@ func (a *API) restore(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	outcome, err := a.Restorer.Restore(c.Request.Context(), restore.Request{PushID: c.Param("id"), By: d.By, Reason: d.Reason, DryRun: dryRun == "true"})
+	outcome, err := a.Restorer.Restore(c.Request.Context(), restore.Request{PushID: inPath(c, "id"), By: d.By, Reason: d.Reason, DryRun: dryRun == "true"})
 	if err != nil {
 		fail(c, err)
 		return

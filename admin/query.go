@@ -169,3 +169,15 @@ func instanceNames(states []directory.State, more bool) string {
 	}
 	return strings.Join(names, ", ")
 }
+
+// inPath is a name in the path, as it was before it was escaped.
+func inPath(c *gin.Context, name string) string {
+	value := c.Param(name)
+	if c.Request.URL.RawPath == "" {
+		return value // it needed no escape, or the usual ones, which are undone
+	}
+	if unescaped, err := url.PathUnescape(value); err == nil {
+		return unescaped
+	}
+	return value
+}

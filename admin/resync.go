@@ -24,7 +24,7 @@ func (a *API) resync(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	name := c.Param("name")
+	name := inPath(c, "name")
 	options := fanout.ResyncOptions{DryRun: dryRun == "true", AcceptMissing: accept == "true"}
 	report, err := a.Resyncer.Resync(c.Request.Context(), name, options)
 	if err != nil {
@@ -39,28 +39,28 @@ func (a *API) resync(c *gin.Context) {
 func (a *API) resyncs(c *gin.Context) {
 	p, err := page(c)
 	if err == nil {
-		err = a.knownTarget(c.Param("name"))
+		err = a.knownTarget(inPath(c, "name"))
 	}
 	if err != nil {
 		fail(c, err)
 		return
 	}
-	reports, cursor, err := a.Reports.Resyncs(c.Request.Context(), c.Param("name"), p)
+	reports, cursor, err := a.Reports.Resyncs(c.Request.Context(), inPath(c, "name"), p)
 	respond(c, reports, cursor, err)
 }
 
 func (a *API) resyncReport(c *gin.Context) {
 	format, err := oneOf(c, "format", "json", "csv")
 	if err == nil {
-		err = a.knownTarget(c.Param("name"))
+		err = a.knownTarget(inPath(c, "name"))
 	}
 	if err != nil {
 		fail(c, err)
 		return
 	}
-	report, err := a.Reports.Resync(c.Request.Context(), c.Param("id"))
-	if err == nil && report.Target != c.Param("name") {
-		err = fmt.Errorf("resync %s is of another target: %w", c.Param("id"), storage.ErrNotFound)
+	report, err := a.Reports.Resync(c.Request.Context(), inPath(c, "id"))
+	if err == nil && report.Target != inPath(c, "name") {
+		err = fmt.Errorf("resync %s is of another target: %w", inPath(c, "id"), storage.ErrNotFound)
 	}
 	if err != nil {
 		fail(c, err)

@@ -53,7 +53,7 @@ func (a *API) clientSecret(c *gin.Context) {
 // oneApplication finds the living application that a request names.
 func (a *API) oneApplication(c *gin.Context) (directory.Application, directory.Scope, error) {
 	state, err := a.oneScope(c)
-	missing := fmt.Errorf("application %q of %s: %w", c.Param("appId"), state.Scope, storage.ErrNotFound)
+	missing := fmt.Errorf("application %q of %s: %w", inPath(c, "appId"), state.Scope, storage.ErrNotFound)
 	if errors.Is(err, storage.ErrNotFound) {
 		return directory.Application{}, state.Scope, missing
 	}
@@ -61,7 +61,7 @@ func (a *API) oneApplication(c *gin.Context) (directory.Application, directory.S
 		return directory.Application{}, state.Scope, err
 	}
 	found, _, err := a.Reader.Applications(c.Request.Context(), storage.EntityFilter{
-		Dataset: state.Scope.Dataset, InstanceID: &state.Scope.InstanceID, TenantID: state.Scope.TenantID, Key: c.Param("appId"),
+		Dataset: state.Scope.Dataset, InstanceID: &state.Scope.InstanceID, TenantID: state.Scope.TenantID, Key: inPath(c, "appId"),
 	}, storage.Page{Limit: 1})
 	if err != nil {
 		return directory.Application{}, state.Scope, err

@@ -1,7 +1,9 @@
 package admin_test
 
 import (
+	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -29,6 +31,23 @@ func TestAClientSecretIsShownByAnExplicitAuditedCall(t *testing.T) {
 		require.Contains(t, line, part)
 	}
 	require.NotContains(t, w.log.String(), clientWords)
+}
+
+// The marketplace's names may hold whatever a URL gives a meaning to.
+func TestNamesInPathsAreTakenAsTheyWereBeforeEscaping(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.bind(acme, 3)
+	sealed, err := secrets.EncryptFor(w.public, []byte(clientWords))
+	require.NoError(t, err)
+	for _, appID := range []string{"a/b", "a//b+c", "100%2F", "a b?c#d", "应用", "..", "a;b&c=d", "/secret"} {
+		w.push(acme, directory.FlagAdd, &directory.ApplicationPush{AppID: appID, ClientID: "c-2", ClientSecret: sealed})
+		answer := w.call("GET", "/api/v1/applications/"+url.PathEscape(appID)+"/secret?instanceId=i-1&tenantId=acme", "")
+		require.Equal(t, http.StatusOK, answer.Code, "%s: %s", appID, answer.Body)
+		var got struct{ AppID string }
+		require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &got))
+		require.Equal(t, appID, got.AppID)
+	}
 }
 
 // auditLine is the log's line of the call.

@@ -43,7 +43,7 @@ func (a *API) resume(c *gin.Context) {
 
 // steer stops or starts a target. The body says who and why, or nothing.
 func (a *API) steer(c *gin.Context, verb string, do func(name string, d decision) error) {
-	name := c.Param("name")
+	name := inPath(c, "name")
 	d, err := readDecision(c)
 	if err == nil {
 		err = do(name, d)
@@ -67,7 +67,7 @@ func (a *API) decideDeletions(c *gin.Context, verb string, approve bool) {
 		fail(c, err)
 		return
 	}
-	filter := storage.DeliveryFilter{Target: c.Param("name"), InstanceID: optional(c, "instanceId"), TenantID: c.Query("tenantId")}
+	filter := storage.DeliveryFilter{Target: inPath(c, "name"), InstanceID: optional(c, "instanceId"), TenantID: c.Query("tenantId")}
 	if filter.Dataset, err = oneOf(c, "dataset", "", directory.Prod, directory.Test); err != nil {
 		fail(c, err)
 		return

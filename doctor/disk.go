@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 )
 
@@ -87,11 +86,9 @@ func size(bytes uint64) string {
 
 // MeasureDisk writes a few blocks into a file that it removes.
 func MeasureDisk(dir string) (disk Disk, err error) {
-	var stat syscall.Statfs_t
-	if err := syscall.Statfs(dir, &stat); err != nil {
+	if disk.Free, err = freeSpace(dir); err != nil {
 		return disk, fmt.Errorf("free space: %w", err)
 	}
-	disk.Free = stat.Bavail * uint64(stat.Bsize)
 	file, err := os.CreateTemp(dir, ".orgsync-doctor-*")
 	if err != nil {
 		return disk, bare(err)

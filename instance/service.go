@@ -161,6 +161,13 @@ func (s *Service) answerNew(i *directory.Instance, licenseEvent string) (answer 
 	answer.InstanceID = i.ID
 	answer.NoResource = !i.Provisioned && i.NoResource
 	answer.Processing = !i.Provisioned && !i.NoResource
+	defer func() {
+		// Of an order that was released nothing more will come: the marketplace
+		// must not go on asking.
+		if !i.Exists() && answer.Processing {
+			answer.Processing, answer.NoResource = false, true
+		}
+	}()
 	if answer.App, err = s.appOf(i); err != nil || licenseEvent == "" {
 		return answer, err
 	}

@@ -389,3 +389,25 @@ func TestOneInstanceForEachOrder(t *testing.T) {
 		}
 	})
 }
+
+// The order of a released instance makes no other, and nothing more comes of it.
+func TestARepeatAfterTheReleaseIsNotGoingOn(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		templates  instance.Templates
+		noResource bool
+	}{
+		"provisioned":       {templates, false},
+		"never provisioned": {instance.Templates{}, true},
+	} {
+		b := newBundle(t, static(t, c.templates))
+		first := b.serve(b.buy("o", "b-1"))
+		b.serve(b.call(directory.ReleaseInstance))
+		again := b.serve(b.buy("o", "b-2"))
+		require.Equal(t, "b-1", again.InstanceID, name)
+		require.False(t, again.Processing, name)
+		require.Equal(t, c.noResource, again.NoResource, name)
+		require.Equal(t, first.App, again.App, name)
+		require.True(t, b.stored("b-1").Released, name)
+	}
+}

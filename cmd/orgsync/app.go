@@ -47,27 +47,36 @@ type app struct {
 	config *config.Config
 	logger *slog.Logger
 	*backends
+	made      []string // files of secrets, by this start
 	intake    *intake.Service
 	instances *instance.Service
 	fanout    *fanout.Fanout
 	http      *http.Server
 }
 
-// newApp wires a validated configuration whose keys are there.
+// newApp wires a validated configuration. It opens the store first: whoever has
+// the data directory may be changing the keys in it.
 func newApp(ctx context.Context, c *config.Config, logger *slog.Logger) (*app, error) {
-	keyring, err := openKeyring(c)
-	if err != nil {
-		return nil, err
-	}
 	opened, err := openBackends(ctx, c, logger)
 	if err != nil {
 		return nil, err
 	}
 	a := &app{config: c, logger: logger, backends: opened}
-	if err := a.wire(keyring); err != nil {
+	if err := a.open(); err != nil {
 		return nil, errors.Join(err, opened.close())
 	}
 	return a, nil
+}
+
+func (a *app) open() (err error) {
+	if a.made, err = a.config.EnsureKeys(); err != nil {
+		return err
+	}
+	keyring, err := openKeyring(a.config)
+	if err != nil {
+		return err
+	}
+	return a.wire(keyring)
 }
 
 func openKeyring(c *config.Config) (secrets.Keyring, error) {

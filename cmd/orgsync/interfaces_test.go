@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -70,4 +72,19 @@ func TestProvisionersThatCannotWorkAreRefusedAtStart(t *testing.T) {
 		_, err := newTestApp(t, flags)
 		require.ErrorContains(t, err, want)
 	}
+}
+
+// Who has the data directory may be changing its keys: another process neither
+// reads nor makes any.
+func TestNoKeyIsTouchedInADirectoryInUse(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	store := openData(t, dir)
+	r := run(t, nil, "serve", "--listen", "127.0.0.1:0", "--data-dir", dir)
+	require.ErrorContains(t, r.err, "is in use by another orgsync process")
+	require.NoFileExists(t, filepath.Join(dir, config.EncryptionKeyFile))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, config.EncryptionKeyFile), []byte("half of a k"), 0o600))
+	r = run(t, nil, "serve", "--listen", "127.0.0.1:0", "--data-dir", dir)
+	require.ErrorContains(t, r.err, "is in use by another orgsync process")
+	require.NoError(t, store.Close())
 }

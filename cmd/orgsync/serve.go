@@ -38,10 +38,6 @@ lists them.`,
 				return fmt.Errorf("listen on %s: %w; choose another address with --listen or ORGSYNC_LISTEN", c.Listen, cause(err))
 			}
 			defer func() { _ = listener.Close() }()
-			made, err := c.EnsureKeys()
-			if err != nil {
-				return err
-			}
 			logger := newLogger(cmd.ErrOrStderr(), c.Log)
 			a, err := newApp(cmd.Context(), c, logger)
 			if cmd.Context().Err() != nil && err != nil {
@@ -50,7 +46,7 @@ lists them.`,
 			if err != nil {
 				return err
 			}
-			greet(cmd.OutOrStdout(), c, listener.Addr(), made)
+			greet(cmd.OutOrStdout(), c, listener.Addr(), a.made)
 			return a.run(cmd.Context(), listener)
 		},
 	}

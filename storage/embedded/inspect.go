@@ -11,7 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
+
+	"github.com/gofrs/flock"
 
 	"github.com/openkoo/connector/directory"
 )
@@ -68,19 +69,15 @@ func Inspect(ctx context.Context, dir string) (found Inspection, err error) {
 // locked reports whether a process holds the lock. It takes a lock of its own
 // for as long as that takes.
 func locked(path string) (bool, error) {
-	file, err := os.Open(path)
+	lock := flock.New(path, flock.SetFlag(os.O_RDONLY)) // which makes no file
+	free, err := lock.TryRLock()
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("look at lock file: %w", err)
 	}
-	defer func() { _ = file.Close() }() // which also gives the lock back
-	err = syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return true, nil
-	}
-	return false, err
+	return !free, lock.Close()
 }
 
 func (i *Inspection) read(ctx context.Context, db *sql.DB) error {

@@ -19,7 +19,7 @@ var _ storage.Loader = (*Store)(nil)
 // loadFile names the load that has not ended; it stands beside the database.
 const loadFile = "orgsync.load"
 
-func (s *Store) loadPath() string { return filepath.Join(filepath.Dir(s.lock.Name()), loadFile) }
+func (s *Store) loadPath() string { return filepath.Join(filepath.Dir(s.lock.Path()), loadFile) }
 
 // Loading implements storage.Loader.
 func (s *Store) Loading(context.Context) (string, error) {

@@ -12,9 +12,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
+	"github.com/gofrs/flock"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/openkoo/connector/directory"
@@ -49,7 +49,7 @@ type Options struct {
 // Store is the embedded store. Its methods may be called from many goroutines.
 type Store struct {
 	options Options
-	lock    *os.File
+	lock    *flock.Flock
 	write   *sql.DB
 	read    *sql.DB
 	writer  *writer
@@ -94,16 +94,16 @@ func Open(ctx context.Context, dir string, options Options) (*Store, error) {
 }
 
 // takeLock keeps two processes from sharing a database unknowingly.
-func takeLock(path string) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+func takeLock(path string) (*flock.Flock, error) {
+	lock := flock.New(path, flock.SetPermissions(0o600))
+	taken, err := lock.TryLock()
 	if err != nil {
 		return nil, fmt.Errorf("open lock file: %w; set ORGSYNC_DATA_DIR to a directory that can be written", err)
 	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = file.Close()
-		return nil, fmt.Errorf("data directory %s is in use by another orgsync process; stop it, or set ORGSYNC_DATA_DIR to another directory: %w", filepath.Dir(path), err)
+	if !taken {
+		return nil, fmt.Errorf("data directory %s is in use by another orgsync process; stop it, or set ORGSYNC_DATA_DIR to another directory", filepath.Dir(path))
 	}
-	return file, nil
+	return lock, nil
 }
 
 func (s *Store) open(ctx context.Context, path string) error {
