@@ -61,6 +61,20 @@ func TestUnchangedPushesSendNothing(t *testing.T) {
 	require.Empty(t, p.writes(), "nor does a restart")
 }
 
+func TestAnEmptyListDeletesNothing(t *testing.T) {
+	t.Parallel()
+	p, scim := newPeer(t, "t")
+	b := newBundle(t, scim).start()
+	b.tree(acme, "a", "b<a")
+	b.users(acme, directory.FlagAdd, "ann@b")
+	b.settled()
+	p.proxy.Forget()
+	b.tree(acme)
+	b.settled()
+	require.Empty(t, p.proxy.Requests())
+	b.synced("t", p, acme)
+}
+
 func TestOneRequestForEachChangedEntity(t *testing.T) {
 	t.Parallel()
 	p, scim := newPeer(t, "t")
@@ -87,7 +101,7 @@ func TestAHundredEditsBeforeDeliveryCostOneRequest(t *testing.T) {
 	b.tree(acme, "a")
 	b.settled()
 	count := b.count("t")
-	require.NoError(t, b.fanout.Pause("t"))
+	require.NoError(t, b.fanout.Pause(t.Context(), "t", "ann", "maintenance"))
 	b.settledSince("t", count)
 	p.proxy.Forget()
 	for range 100 {
@@ -97,7 +111,7 @@ func TestAHundredEditsBeforeDeliveryCostOneRequest(t *testing.T) {
 	b.settled()
 	require.Empty(t, p.proxy.Requests(), "a paused target is sent nothing")
 	count = b.count("t")
-	require.NoError(t, b.fanout.Resume("t"))
+	require.NoError(t, b.fanout.Resume(t.Context(), "t"))
 	b.settledSince("t", count)
 	require.Len(t, p.writes(), 1)
 	b.synced("t", p, acme)

@@ -186,7 +186,7 @@ func TestReplicaThatLeavesHandsItsWorkOver(t *testing.T) {
 			panic(http.ErrAbortHandler) // it was never carried out
 		}
 	})
-	all := b.enterprises(0, 2)
+	all := b.enterprises(0, 4) // more than can be under way at once
 	select {
 	case <-hanging:
 	case <-time.After(patience):
@@ -217,7 +217,7 @@ func TestReplicasHearOfATargetThatIsDown(t *testing.T) {
 	}
 	before := b.peerRequests(one, other)
 	all := 8 + b.enterprises(2, 2)
-	require.NoError(t, one.fanout.Resume("t")) // what one operator does counts for all
+	require.NoError(t, one.fanout.Resume(t.Context(), "t")) // what one operator does counts for all
 	b.delivered(all)
 	require.Eventually(t, func() bool {
 		return one.fanout.Targets()[0].State == Up && other.fanout.Targets()[0].State == Up
