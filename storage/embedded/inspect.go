@@ -54,16 +54,35 @@ func Inspect(ctx context.Context, dir string) (found Inspection, err error) {
 	if _, err := os.Stat(filepath.Join(dir, loadFile)); err == nil {
 		found.Loading = true
 	}
-	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?mode=ro&_pragma=query_only(1)&_pragma=busy_timeout(2000)")
-	if err != nil {
-		return found, fmt.Errorf("inspect database %s: %w", path, err)
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	db.SetMaxOpenConns(1)
-	if err := found.read(ctx, db); err != nil {
+	if err := found.open(ctx, path); err != nil {
 		return found, fmt.Errorf("inspect database %s: %w", path, err)
 	}
 	return found, nil
+}
+
+// open reads the database. One that was closed is read as it lies there: to
+// share it, SQLite would put files of its own beside it.
+func (i *Inspection) open(ctx context.Context, path string) (err error) {
+	lies := false
+	if _, err := os.Stat(path + "-wal"); errors.Is(err, fs.ErrNotExist) {
+		lies = !i.Locked
+	}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+fmt.Sprintf("?mode=ro&immutable=%t&_pragma=query_only(1)&_pragma=busy_timeout(2000)", lies))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	db.SetMaxOpenConns(1)
+	err = i.read(ctx, db)
+	if !lies {
+		return err
+	}
+	// A process that has opened it meanwhile may have changed what was read.
+	if taken, lockErr := locked(filepath.Join(filepath.Dir(path), lockFile)); taken || lockErr != nil {
+		i.Locked, i.Unchecked, i.Faults = taken, true, nil
+		return lockErr
+	}
+	return err
 }
 
 // locked reports whether a process holds the lock. It takes a lock of its own
