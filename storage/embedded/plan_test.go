@@ -22,7 +22,7 @@ func TestSlotsAreMarkedByAnIndex(t *testing.T) {
 		markSlots:           {5, "SCAN c VIRTUAL TABLE INDEX 1:"},
 		wakeGroup:           {4, "SEARCH slots USING INDEX slots_group (target=? AND scope=? AND grp=?"},
 		emptyGroup:          {3, "SEARCH slots USING INDEX slots_group (target=? AND scope=? AND grp=?"},
-		settleSlot:          {18, "SEARCH slots USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
+		settleSlot:          {19, "SEARCH slots USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
 		markUsers + usersOf: {7, "SEARCH slots USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
 	} {
 		var id, parent, unused int
