@@ -43,7 +43,9 @@ func bodyOf(tb testing.TB, scope directory.Scope, flag directory.Flag, at time.T
 	tb.Helper()
 	text, err := client.Body(scope, flag, directory.SourceTimeOf(at), payload)
 	require.NoError(tb, err)
-	return bytes.TrimSpace(text) // canonical, so that the floor may sign it as it is
+	canonical, err := marketplace.Canonical(text) // the floor verifies it as it came
+	require.NoError(tb, err)
+	return canonical
 }
 
 // clientOf makes a client whose connections are kept, one for each worker.
