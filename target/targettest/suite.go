@@ -77,6 +77,7 @@ func Run(t *testing.T, bench Bench) {
 	all := make(map[string]func(*law))
 	for part, laws := range map[string]map[string]func(*law){
 		"objects": objectLaws, "found again": searchLaws, "members": memberLaws, "failures": failureLaws, "classes": classLaws(), "checks": checkLaws,
+		"hostile": hostileLaws(),
 	} {
 		for name, test := range laws {
 			if len(bench.Parts) > 0 && !slices.Contains(bench.Parts, part) {
@@ -94,7 +95,7 @@ func Run(t *testing.T, bench Bench) {
 			if reason := bench.Deviations[name]; reason != "" {
 				t.Skip(reason)
 			}
-			if bench.Bare && (strings.HasPrefix(name, "failures/") || strings.HasPrefix(name, "classes/")) {
+			if bench.Bare && (strings.HasPrefix(name, "failures/") || strings.HasPrefix(name, "classes/") || strings.HasPrefix(name, "hostile/")) {
 				t.Skip(noWire)
 			}
 			test(newLaw(t, bench))
