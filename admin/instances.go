@@ -143,14 +143,15 @@ func (a *API) showInstance(c *gin.Context, i directory.Instance, err error) {
 	c.JSON(http.StatusOK, viewInstance(&i, a.Now()))
 }
 
-// instanceState is where a scope's instance stands, empty if none is known.
-func (a *API) instanceState(ctx context.Context, scope directory.Scope) (directory.InstanceState, error) {
+// instanceState is where a scope's instance stands, empty if none is known, and
+// whether the targets have yet to be told.
+func (a *API) instanceState(ctx context.Context, scope directory.Scope) (state directory.InstanceState, spreading bool, err error) {
 	if a.Instances == nil || scope.InstanceID == "" {
-		return "", nil
+		return "", false, nil
 	}
 	i, err := a.Instances.Instance(ctx, scope.Dataset, scope.InstanceID)
 	if errors.Is(err, storage.ErrNotFound) {
-		return "", nil
+		return "", false, nil
 	}
-	return i.State(a.Now()), err
+	return i.State(a.Now()), !i.SpreadAt.IsZero(), err
 }

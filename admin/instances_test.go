@@ -42,6 +42,11 @@ type shop struct {
 
 func newShop(t *testing.T) *shop {
 	t.Helper()
+	return newShopWith(t, noTargets{})
+}
+
+func newShopWith(t *testing.T, deliverer admin.Deliverer) *shop {
+	t.Helper()
 	s := &shop{T: t, log: &strings.Builder{}}
 	store, err := embedded.Open(context.Background(), t.TempDir(), embedded.Options{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
@@ -51,7 +56,7 @@ func newShop(t *testing.T) *shop {
 	require.NoError(t, err)
 	s.store, s.service = store, instance.New(store, waits, box, instance.Options{Logger: slog.New(slog.DiscardHandler)})
 	api, err := admin.New(admin.Options{
-		Token: "admin-token", Reader: store, Health: store, Deliverer: noTargets{}, Instances: store, Completer: s.service,
+		Token: "admin-token", Reader: store, Health: store, Deliverer: deliverer, Instances: store, Completer: s.service,
 		Gatherer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(s.log, nil)),
 	})
 	require.NoError(t, err)
@@ -214,4 +219,34 @@ func TestSyncStatusTellsTheInstancesState(t *testing.T) {
 	require.Equal(t, "released", state("b-1"))
 	push("")
 	require.Empty(t, state(""))
+}
+
+// oneTarget is a fan-out that has one target, and nothing to deliver.
+type oneTarget struct{ noTargets }
+
+func (oneTarget) Targets() []fanout.Status {
+	return []fanout.Status{{Name: "t", State: fanout.Up}}
+}
+
+// A freeze that the targets have yet to be told does not look synced.
+func TestSyncStatusWaitsForTheTargetsToBeToldOfAFreeze(t *testing.T) {
+	t.Parallel()
+	s := newShopWith(t, oneTarget{})
+	s.buy(directory.Prod, "b-1")
+	record := storage.Record{ID: "push", Scope: directory.Scope{Dataset: directory.Prod, InstanceID: "b-1", TenantID: "t"}, Kind: directory.SingleOrgSync, ReceivedAt: time.Now()}
+	_, err := s.store.ApplyAtOnce(t.Context(), record, nil, func(context.Context, storage.View) (*directory.Plan, error) {
+		return &directory.Plan{Result: directory.ResultApplied}, nil
+	})
+	require.NoError(t, err)
+	state := func() string {
+		var status struct{ State string }
+		require.Equal(t, http.StatusOK, s.call(http.MethodGet, "/sync-status?tenantId=t&instanceId=b-1", "", &status))
+		return status.State
+	}
+	require.Equal(t, "synced", state())
+	s.change("b-1", directory.UpdateInstanceStatus)
+	require.Equal(t, "syncing", state())
+	_, err = s.service.DeliverDue(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "synced", state())
 }

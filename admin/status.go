@@ -129,10 +129,12 @@ func (a *API) status(ctx context.Context, state directory.State) (SyncStatus, er
 		Departments: state.Departments, ParentMissing: state.ParentMissing, Users: state.Users, Applications: state.Applications,
 		Targets: []TargetStatus{},
 	}
-	var err error
-	if status.Instance, err = a.instanceState(ctx, state.Scope); err != nil {
+	// Before the slots: what makes them due is noted there first.
+	instance, spreading, err := a.instanceState(ctx, state.Scope)
+	if err != nil {
 		return status, err
 	}
+	status.Instance = instance
 	open, degraded := false, false
 	for _, t := range a.Deliverer.Targets() {
 		if a.Matches != nil && !a.Matches(t.Name, state.Scope) {
@@ -143,7 +145,7 @@ func (a *API) status(ctx context.Context, state directory.State) (SyncStatus, er
 			return status, err
 		}
 		waits := one.Pending+one.Retrying > 0
-		open = open || waits
+		open = open || waits || spreading
 		degraded = degraded || one.Dead > 0 || (waits && t.State != fanout.Up)
 		status.Targets = append(status.Targets, one)
 	}

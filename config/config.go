@@ -72,6 +72,8 @@ type Target struct {
 	TestData         bool          `koanf:"testData" desc:"Deliver debugging data instead of production data."`
 	OnRevoke         string        `koanf:"onRevoke" desc:"Account without a grant: deactivate (default), delete or keep."`
 	OnDelete         string        `koanf:"onDelete" desc:"Deleted account: delete (default), deactivate or keep."`
+	OnFreeze         string        `koanf:"onFreeze" desc:"All accounts of an instance that the marketplace has frozen: deactivate (default, until it is resumed) or nothing."`
+	OnRelease        string        `koanf:"onRelease" desc:"All accounts of an instance that was released: deactivate, delete or nothing; by default as onFreeze."`
 	UserNames        string        `koanf:"userNames" desc:"Sign-in names: qualified (userName@tenantCode, default) or plain."`
 	Parents          string        `koanf:"parents" desc:"For scim: the tree as nested groups (nested, the default but for some profiles), or off."`
 	Concurrency      int           `koanf:"concurrency" desc:"Requests under way at once, default 8."`

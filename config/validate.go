@@ -100,6 +100,8 @@ func (v *checker) target(path string, t *Target) {
 	v.checkf(namePattern.MatchString(t.Name), path+".name", "%q: want letters, digits, dots, dashes and underscores", t.Name)
 	v.oneOf(path+".type", t.Type, "scim", "webhook", "ldap", "keycloak")
 	v.oneOf(path+".onRevoke", t.OnRevoke, "", "deactivate", "delete", "keep")
+	v.oneOf(path+".onFreeze", t.OnFreeze, "", "deactivate", "nothing")
+	v.oneOf(path+".onRelease", t.OnRelease, "", "deactivate", "delete", "nothing")
 	v.oneOf(path+".onDelete", t.OnDelete, "", "deactivate", "delete", "keep")
 	v.oneOf(path+".userNames", t.UserNames, "", "qualified", "plain")
 	v.checkf(!slices.Contains(t.Tenants, ""), path+".tenants", "an empty entry; want tenantIds, or * for all")

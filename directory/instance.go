@@ -44,6 +44,10 @@ type Instance struct {
 	Attempts  int       `json:"attempts,omitempty"`
 	DueAt     time.Time `json:"dueAt,omitzero"`
 	LastError string    `json:"lastError,omitempty"`
+	// Standings counts how often the standing has changed, SpreadAt is when the
+	// targets are to be told of it (zero: they are).
+	Standings int64     `json:"standings,omitempty"`
+	SpreadAt  time.Time `json:"spreadAt,omitzero"`
 	Version   int64     `json:"version"`
 	CreatedAt time.Time `json:"createdAt"`
 	ChangedAt time.Time `json:"changedAt"` // the store sets it
@@ -93,6 +97,47 @@ func (i *Instance) State(now time.Time) InstanceState {
 	default:
 		return InstanceActive
 	}
+}
+
+// Standing is what the targets go by: whether the instance's users may be in.
+type Standing string
+
+// The standings. An instance nobody knows of is in good standing.
+const (
+	GoodStanding     Standing = ""
+	StandingFrozen   Standing = "frozen"
+	StandingReleased Standing = "released"
+)
+
+// Standing is how the instance stands. That it has expired is between buyer and
+// marketplace, which freezes or releases it in due course.
+func (i *Instance) Standing() Standing {
+	switch {
+	case i.Released:
+		return StandingReleased
+	case i.Frozen:
+		return StandingFrozen
+	default:
+		return GoodStanding
+	}
+}
+
+// NextDue is when something is due next, zero if nothing waits.
+func (i *Instance) NextDue() time.Time {
+	if i.DueAt.IsZero() || (!i.SpreadAt.IsZero() && i.SpreadAt.Before(i.DueAt)) {
+		return i.SpreadAt
+	}
+	return i.DueAt
+}
+
+// Spread notes that the targets have been told of the standing it had then, and
+// reports whether there is no newer one.
+func (i *Instance) Spread(standings int64) bool {
+	if i.Standings != standings {
+		return false
+	}
+	i.SpreadAt = time.Time{}
+	return true
 }
 
 // Exists reports whether calls find the instance: a released one they do not.
@@ -230,6 +275,16 @@ func PlanNewInstance(call *InstanceCall, now time.Time) Instance {
 // call's order was applied before. It reports whether anything changed: a
 // repeat, and a call older than what is stored, change nothing and succeed.
 func PlanInstance(i *Instance, call *InstanceCall, repeat bool, now time.Time) (changed bool, err error) {
+	before := i.Standing()
+	changed, err = i.plan(call, repeat, now)
+	if i.Standing() != before {
+		i.Standings++
+		i.SpreadAt = now
+	}
+	return changed, err
+}
+
+func (i *Instance) plan(call *InstanceCall, repeat bool, now time.Time) (changed bool, err error) {
 	if call.Activity == ReleaseInstance && i.Released {
 		return false, nil
 	}

@@ -94,6 +94,45 @@ func TestFreezeAndResumeAreToldOnceAndInOrder(t *testing.T) {
 	require.False(t, i.Frozen)
 }
 
+// The targets are to be told of each change of the standing, and of nothing else.
+func TestEachStandingIsToBeSpreadOnce(t *testing.T) {
+	t.Parallel()
+	i := bought()
+	i.Dataset = Test
+	require.True(t, i.NextDue().IsZero())
+	status := func(at SourceTime, freeze bool) *InstanceCall {
+		call := newCall(UpdateInstanceStatus)
+		call.SourceTime, call.Freeze = at, freeze
+		return call
+	}
+	for n, step := range []struct {
+		call      *InstanceCall
+		standing  Standing
+		standings int64
+	}{
+		{newCall(UpgradeInstance), GoodStanding, 0},
+		{status(20, true), StandingFrozen, 1},
+		{status(30, true), StandingFrozen, 1},
+		{status(25, false), StandingFrozen, 1},
+		{status(40, false), GoodStanding, 2},
+		{newCall(ReleaseInstance), StandingReleased, 3},
+		{status(50, true), StandingReleased, 3},
+		{newCall(NewInstance), GoodStanding, 4},
+	} {
+		planCall(t, &i, step.call, false)
+		require.Equal(t, step.standing, i.Standing(), n)
+		require.Equal(t, step.standings, i.Standings, n)
+		require.Equal(t, step.standings > 0, i.SpreadAt.Equal(instanceNow), n)
+	}
+	i.DueAt = instanceNow.Add(time.Hour)
+	require.Equal(t, instanceNow, i.NextDue())
+	require.False(t, i.Spread(3), "there is a newer one")
+	require.True(t, i.Spread(4))
+	require.Equal(t, instanceNow.Add(time.Hour), i.NextDue())
+	i.SpreadAt = instanceNow.Add(2 * time.Hour)
+	require.Equal(t, instanceNow.Add(time.Hour), i.NextDue())
+}
+
 func TestRefreshSetsTheExpiry(t *testing.T) {
 	t.Parallel()
 	i := bought()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/openkoo/connector/coordination"
 	"github.com/openkoo/connector/coordination/local"
+	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/target"
 )
@@ -27,6 +28,10 @@ var ErrUnknownTarget = errors.New("no such target")
 type Store interface {
 	storage.Fanout
 	storage.Wakeups
+	// Instance reads how an instance stands (see storage.Instances).
+	Instance(ctx context.Context, dataset directory.Dataset, id string) (directory.Instance, error)
+	// States lists the tenants of an instance (see storage.Reader).
+	States(ctx context.Context, filter storage.EntityFilter, page storage.Page) ([]directory.State, string, error)
 }
 
 // Coordination is what the replicas that deliver to the same targets share.
@@ -76,6 +81,7 @@ const (
 	Deactivate Policy = "deactivate"
 	Delete     Policy = "delete"
 	Keep       Policy = "keep"
+	Nothing    Policy = "nothing" // as if nothing had happened
 )
 
 // Naming says which sign-in name an account gets at a target. A userName is
@@ -100,6 +106,10 @@ type Target struct {
 	// OnRevoke is for accounts without a grant, default Deactivate; OnDelete
 	// for deleted accounts, default Delete.
 	OnRevoke, OnDelete Policy
+	// OnFreeze and OnRelease are for all accounts of an instance that is frozen,
+	// or released: Deactivate or Nothing, and Delete on release. OnFreeze
+	// defaults to Deactivate, OnRelease to OnFreeze.
+	OnFreeze, OnRelease Policy
 	// UserNames defaults to Qualified.
 	UserNames Naming
 	// Concurrency bounds the requests under way at once, default 8.
@@ -163,6 +173,7 @@ type Status struct {
 
 // Fanout brings all targets to the stored state.
 type Fanout struct {
+	store   Store
 	runners []*runner
 	byName  map[string]*runner
 }
@@ -172,7 +183,7 @@ type Fanout struct {
 func New(store Store, targets []Target, options Options) (*Fanout, error) {
 	options = options.withDefaults()
 	metrics := newMetrics(options.Registerer)
-	f := &Fanout{byName: make(map[string]*runner, len(targets))}
+	f := &Fanout{store: store, byName: make(map[string]*runner, len(targets))}
 	var errs []error
 	for _, t := range targets {
 		t, err := t.withDefaults()
@@ -261,6 +272,12 @@ func (t Target) withDefaults() (Target, error) {
 	if t.OnDelete == "" {
 		t.OnDelete = Delete
 	}
+	if t.OnFreeze == "" {
+		t.OnFreeze = Deactivate
+	}
+	if t.OnRelease == "" {
+		t.OnRelease = t.OnFreeze
+	}
 	if t.UserNames == "" {
 		t.UserNames = Qualified
 	}
@@ -279,6 +296,12 @@ func (t Target) withDefaults() (Target, error) {
 		if p != Deactivate && p != Delete && p != Keep {
 			errs = append(errs, fmt.Errorf("target %q: %s: %q: want deactivate, delete or keep", t.Name, member, p))
 		}
+	}
+	if t.OnFreeze != Deactivate && t.OnFreeze != Nothing {
+		errs = append(errs, fmt.Errorf("target %q: onFreeze: %q: want deactivate or nothing", t.Name, t.OnFreeze))
+	}
+	if t.OnRelease != Deactivate && t.OnRelease != Delete && t.OnRelease != Nothing {
+		errs = append(errs, fmt.Errorf("target %q: onRelease: %q: want deactivate, delete or nothing", t.Name, t.OnRelease))
 	}
 	if t.UserNames != Qualified && t.UserNames != Plain {
 		errs = append(errs, fmt.Errorf("target %q: userNames: %q: want qualified or plain", t.Name, t.UserNames))

@@ -114,17 +114,20 @@ const (
 	fateLeave              // leave it as it is
 )
 
-// decideUser applies the target's policies: what becomes of the account, and
-// whether it may sign in. known says that the target has, or may have, it.
-func (t *Target) decideUser(u *directory.User, known bool) (what fate, active bool) {
+// decideUser applies the target's policies: what becomes of the account of an
+// instance that stands so, and whether it may sign in. known says that the
+// target has, or may have, it.
+func (t *Target) decideUser(u *directory.User, known bool, standing directory.Standing) (what fate, active bool) {
 	var policy Policy
 	switch {
 	case u == nil || u.Deleted:
 		policy = t.OnDelete
 	case !u.Granted():
 		policy = t.OnRevoke
-	default:
+	case t.onStanding(standing) == Nothing:
 		return fatePut, u.Enabled
+	default:
+		policy = t.onStanding(standing)
 	}
 	switch {
 	case !known:

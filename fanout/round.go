@@ -25,6 +25,7 @@ type round struct {
 	scope        directory.Scope
 	lease        storage.Lease
 	capabilities target.Capabilities
+	standing     directory.Standing // of the scope's instance
 
 	mu       sync.Mutex
 	open     map[storage.SlotKey]storage.Slot // claimed, no outcome yet
@@ -77,7 +78,14 @@ func (r *runner) leased(ctx context.Context, lease storage.Lease, capabilities t
 	if err != nil {
 		return fmt.Errorf("claim slots of %s: %w", lease.Scope, err)
 	}
-	work := &round{runner: r, scope: lease.Scope, lease: lease, capabilities: capabilities, open: make(map[storage.SlotKey]storage.Slot, len(tasks))}
+	standing, err := r.standingOf(ctx, lease.Scope, tasks)
+	if err != nil {
+		return err
+	}
+	work := &round{
+		runner: r, scope: lease.Scope, lease: lease, capabilities: capabilities, standing: standing,
+		open: make(map[storage.SlotKey]storage.Slot, len(tasks)),
+	}
 	for _, t := range tasks {
 		work.open[t.SlotKey] = t.Slot
 	}

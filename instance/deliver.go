@@ -26,7 +26,7 @@ func (s *Service) wakeUp() {
 	}
 }
 
-// Run tells the seller's server what waits until ctx ends.
+// Run tells the seller's server and the targets what waits until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	for {
 		wait, err := s.DeliverDue(ctx)
@@ -34,7 +34,7 @@ func (s *Service) Run(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			s.options.Logger.Error("cannot tell the seller's server; trying again", "error", err)
+			s.options.Logger.Error("cannot tell what has become of instances; trying again", "error", err)
 			wait = s.options.BackoffBase
 		}
 		timer := time.NewTimer(wait)
@@ -49,8 +49,8 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// DeliverDue tells the seller's server what is due and says how long nothing
-// more will be.
+// DeliverDue tells the seller's server and the targets what is due and says how
+// long nothing more will be.
 func (s *Service) DeliverDue(ctx context.Context) (wait time.Duration, err error) {
 	due, next, err := s.store.DueInstances(ctx, s.options.Now(), dueBatch)
 	if err != nil {
@@ -60,6 +60,9 @@ func (s *Service) DeliverDue(ctx context.Context) (wait time.Duration, err error
 	group.SetLimit(deliverers)
 	for _, i := range due {
 		group.Go(func() error {
+			if err := s.spread(ctx, i); err != nil {
+				return err
+			}
 			leased, err := s.lease(ctx, i)
 			if err != nil || leased == nil {
 				return err
@@ -80,12 +83,17 @@ func (s *Service) DeliverDue(ctx context.Context) (wait time.Duration, err error
 	return min(longestWait, max(0, next.Sub(s.options.Now()))), nil
 }
 
+func hasCome(at, now time.Time) bool { return !at.IsZero() && !at.After(now) }
+
 // lease takes the instance's first event for one attempt, nil if another has.
 func (s *Service) lease(ctx context.Context, i directory.Instance) (*directory.Instance, error) {
+	if !hasCome(i.DueAt, s.options.Now()) {
+		return nil, nil
+	}
 	taken := false
 	leased, err := s.store.ChangeInstance(ctx, i.Dataset, i.ID, "", func(i *directory.Instance, _ bool) (bool, error) {
 		now := s.options.Now()
-		if taken = !i.DueAt.IsZero() && !i.DueAt.After(now); !taken {
+		if taken = hasCome(i.DueAt, now); !taken {
 			return false, nil
 		}
 		i.DueAt = now.Add(s.options.Lease)

@@ -19,6 +19,12 @@ type Sealer interface {
 	Open(sealed []byte, purpose string) ([]byte, error)
 }
 
+// Spreader brings how an instance stands (directory.Standing) to the targets. It
+// may be told the same again, and goes on where it was.
+type Spreader interface {
+	Spread(ctx context.Context, dataset directory.Dataset, instanceID string) error
+}
+
 // What sealed values are bound to.
 const (
 	contactPurpose  = "instance contact"
@@ -38,6 +44,9 @@ type Options struct {
 	// BackoffBase and BackoffMax bound the wait after a failed attempt,
 	// defaults 1 s and 1 h.
 	BackoffBase, BackoffMax time.Duration
+	// Spreader tells the targets of a freeze or a release; nil where there are
+	// none to tell.
+	Spreader Spreader
 	// Jitter draws from [0, n), default math/rand/v2.
 	Jitter func(n time.Duration) time.Duration
 }
@@ -142,7 +151,7 @@ func (s *Service) create(ctx context.Context, call *directory.InstanceCall) (ans
 func (s *Service) revive(ctx context.Context, i directory.Instance, call *directory.InstanceCall) (directory.Instance, error) {
 	var asks bool
 	stored, err := s.store.ChangeInstance(ctx, i.Dataset, i.ID, "", s.plan(call, s.options.Now(), &asks))
-	if err == nil && asks {
+	if err == nil && (asks || !stored.SpreadAt.IsZero()) {
 		s.wakeUp()
 	}
 	return stored, err
@@ -174,7 +183,7 @@ func (s *Service) change(ctx context.Context, call *directory.InstanceCall) (sto
 		return stored, err
 	case asks && call.Activity == directory.GetLicense:
 		return s.askNow(ctx, stored), nil
-	case asks:
+	case asks, !stored.SpreadAt.IsZero():
 		s.wakeUp()
 	}
 	return stored, nil

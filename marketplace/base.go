@@ -157,7 +157,7 @@ func (b *Base) checkParams(nonce, signature, timestamp string) (sent time.Time, 
 }
 
 func (b *Base) serveV1(c *gin.Context, x *exchange) []byte {
-	params, token, err := readParams(c.Request.URL.RawQuery)
+	params, token, err := ParseV1Query(c.Request.URL.RawQuery)
 	if err != nil {
 		return x.refuse(err)
 	}
@@ -179,9 +179,9 @@ func (b *Base) serveV1(c *gin.Context, x *exchange) []byte {
 	return b.carryOut(ctx, x, call, how, err)
 }
 
-// readParams reads the parameters of a V1 call, authToken apart. Of one that
+// ParseV1Query reads the parameters of a V1 call, authToken apart. Of one that
 // comes twice the first counts, as in the guide's reference server.
-func readParams(query string) (params []param, token string, err error) {
+func ParseV1Query(query string) (params []Param, token string, err error) {
 	if len(query) > maxQuery {
 		return nil, "", directory.Invalid("URL", "longer than %d bytes", maxQuery)
 	}
@@ -199,7 +199,7 @@ func readParams(query string) (params []param, token string, err error) {
 		case name == "authToken":
 			token = all[0]
 		default:
-			params = append(params, param{name, all[0]})
+			params = append(params, Param{name, all[0]})
 		}
 	}
 	return params, token, nil

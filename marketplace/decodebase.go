@@ -188,10 +188,10 @@ func decodeRefreshV1(f *form, call *directory.InstanceCall) {
 }
 
 // paramForm makes the parameters of a URL readable as members.
-func paramForm(params []param) *form {
+func paramForm(params []Param) *form {
 	f := &form{members: make([]member, 0, len(params))}
 	for _, p := range params {
-		f.members = append(f.members, member{name: p.name, value: value{`"` + strings.ReplaceAll(p.value, `\`, `\\`) + `"`}})
+		f.members = append(f.members, member{name: p.Name, value: value{`"` + strings.ReplaceAll(p.Value, `\`, `\\`) + `"`}})
 	}
 	return f
 }

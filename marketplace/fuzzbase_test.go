@@ -48,18 +48,18 @@ func FuzzV1Params(f *testing.F) {
 	f.Add("activity=newInstance&mobilePhone=A1b2C3d4E5f6G7h8xp5hLk6pugTMDgciAsssyA%3D%3D&customerName=%22%5C")
 	f.Add("a=1;b=2&%zz=%")
 	f.Fuzz(func(t *testing.T, query string) {
-		params, token, err := readParams(query)
+		params, token, err := ParseV1Query(query)
 		if err != nil {
 			checkCall(t, nil, err)
 			return
 		}
 		form := paramForm(params)
 		for _, p := range params {
-			v, _ := form.find(p.name)
-			require.Equal(t, p.value, unquote(v.text), "a parameter is read as it was sent")
+			v, _ := form.find(p.Name)
+			require.Equal(t, p.Value, unquote(v.text), "a parameter is read as it was sent")
 		}
 		stamp, _ := form.find("timeStamp")
-		signed := authToken("ak", unquote(stamp.text), joinParams(params))
+		signed := authToken("ak", unquote(stamp.text), JoinV1(params))
 		_, ok := verifyV1([]string{"ak"}, signed, unquote(stamp.text), params)
 		require.True(t, ok)
 		_, _ = verifyV1([]string{"ak"}, token, "", params)

@@ -78,7 +78,7 @@ func (k *KitV1) serve(c *gin.Context, kind directory.PushKind, x *exchange) erro
 }
 
 // verifyToken finds the key of a V1 call.
-func verifyToken(keys []string, token, timeStamp string, params []param) (key string, err error) {
+func verifyToken(keys []string, token, timeStamp string, params []Param) (key string, err error) {
 	switch {
 	case timeStamp == "":
 		return "", directory.Invalid("timeStamp", "missing")

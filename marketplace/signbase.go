@@ -52,41 +52,51 @@ func verifyBase(keys []string, signature, nonce, timestamp string, body []byte, 
 	return "", false
 }
 
-// param is one parameter of a V1 call.
-type param struct{ name, value string }
+// Param is one parameter of a V1 call as it is signed.
+type Param struct{ Name, Value string }
 
-// joinParams sorts parameters by name and joins them as V1 signs them
+// V1Params reads the members of a V1 body as parameters, in the order in which
+// they came.
+func V1Params(body []byte) ([]Param, error) {
+	members, err := scanBody(textOf(body))
+	if err != nil {
+		return nil, malformed(err)
+	}
+	return memberParams(members), nil
+}
+
+// JoinV1 sorts parameters by name and joins them as V1 signs them
 // (spec/marketplace.md §1.4).
-func joinParams(params []param) string {
+func JoinV1(params []Param) string {
 	sorted := slices.Clone(params)
-	slices.SortStableFunc(sorted, func(a, b param) int { return cmp.Compare(a.name, b.name) })
+	slices.SortStableFunc(sorted, func(a, b Param) int { return cmp.Compare(a.Name, b.Name) })
 	var b strings.Builder
 	for i, p := range sorted {
 		if i > 0 {
 			b.WriteByte('&')
 		}
-		b.WriteString(p.name)
+		b.WriteString(p.Name)
 		b.WriteByte('=')
-		b.WriteString(p.value)
+		b.WriteString(p.Value)
 	}
 	return b.String()
 }
 
 // memberParams are a V1 body's members as they are signed: strings decoded,
 // all other values as the canonical payload has them, nulls left out.
-func memberParams(members []member) []param {
-	params := make([]param, 0, len(members))
+func memberParams(members []member) []Param {
+	params := make([]Param, 0, len(members))
 	for _, m := range members {
 		switch m.value.kind() {
 		case 'n':
 		case '"':
-			params = append(params, param{m.name, unquote(m.value.text)})
+			params = append(params, Param{m.name, unquote(m.value.text)})
 		default:
 			var b strings.Builder
 			w := &canonicalWriter{out: &b}
 			w.member(m)
 			w.flush()
-			params = append(params, param{m.name, b.String()})
+			params = append(params, Param{m.name, b.String()})
 		}
 	}
 	return params
@@ -95,21 +105,21 @@ func memberParams(members []member) []param {
 // SignV1 is the authToken of a V1 call whose parameters are the members of a
 // JSON body (spec/marketplace.md §1.4). timeStamp is the member of that name.
 func SignV1(key, timeStamp string, body []byte) (string, error) {
-	members, err := scanBody(textOf(body))
+	params, err := V1Params(body)
 	if err != nil {
-		return "", malformed(err)
+		return "", err
 	}
-	return authToken(key, timeStamp, joinParams(memberParams(members))), nil
+	return authToken(key, timeStamp, JoinV1(params)), nil
 }
 
 // SignV1Params is the authToken of a V1 call with URL parameters, authToken
 // itself not among them.
 func SignV1Params(key string, params map[string]string) string {
-	list := make([]param, 0, len(params))
+	list := make([]Param, 0, len(params))
 	for name, value := range params {
-		list = append(list, param{name, value})
+		list = append(list, Param{name, value})
 	}
-	return authToken(key, params["timeStamp"], joinParams(list))
+	return authToken(key, params["timeStamp"], JoinV1(list))
 }
 
 func authToken(key, timeStamp, joined string) string {
@@ -120,9 +130,9 @@ func authToken(key, timeStamp, joined string) string {
 
 // verifyV1 finds the key an authToken was made with. All keys are tried, and
 // all comparisons take the same time.
-func verifyV1(keys []string, token, timeStamp string, params []param) (key string, ok bool) {
+func verifyV1(keys []string, token, timeStamp string, params []Param) (key string, ok bool) {
 	// A "+" that was not escaped in a URL arrives as a space.
-	given, joined := []byte(strings.ReplaceAll(token, " ", "+")), joinParams(params)
+	given, joined := []byte(strings.ReplaceAll(token, " ", "+")), JoinV1(params)
 	for _, candidate := range keys {
 		if subtle.ConstantTimeCompare(given, []byte(authToken(candidate, timeStamp, joined))) == 1 {
 			key, ok = candidate, true

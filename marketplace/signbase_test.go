@@ -46,7 +46,7 @@ func TestBaseAndV1Vectors(t *testing.T) {
 				return // the base interface's bodies are V2 only
 			}
 			params := memberParams(members)
-			require.Equal(t, v.V1Joined, joinParams(params))
+			require.Equal(t, v.V1Joined, JoinV1(params))
 			timeStamp := (&form{members: members}).text("timeStamp", 17, mustBeFilled)
 			token, err := SignV1(v.AccessKey, timeStamp, []byte(v.Body))
 			require.NoError(t, err)
@@ -54,7 +54,7 @@ func TestBaseAndV1Vectors(t *testing.T) {
 			key, ok := verifyV1([]string{"other", v.AccessKey}, v.V1AuthToken, timeStamp, params)
 			require.True(t, ok)
 			require.Equal(t, v.AccessKey, key)
-			_, ok = verifyV1([]string{v.AccessKey}, v.V1AuthToken, timeStamp, append(params, param{"extra", ""}))
+			_, ok = verifyV1([]string{v.AccessKey}, v.V1AuthToken, timeStamp, append(params, Param{"extra", ""}))
 			require.False(t, ok, "an added parameter breaks the signature")
 		})
 	}

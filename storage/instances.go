@@ -35,7 +35,7 @@ type Instances interface {
 	// Instances lists instances by data set and id.
 	Instances(ctx context.Context, filter InstanceFilter, page Page) ([]directory.Instance, string, error)
 
-	// DueInstances lists the instances whose DueAt has come, the longest due
+	// DueInstances lists the instances whose NextDue has come, the longest due
 	// first, and when the next of the others is due (zero: none waits).
 	DueInstances(ctx context.Context, now time.Time, limit int) (due []directory.Instance, next time.Time, err error)
 }

@@ -135,21 +135,24 @@ type Fanout interface {
 	// delivering the same.
 	Settle(ctx context.Context, lease Lease, slots []Slot) error
 
+	// MarkUsers makes the slots of a scope's accounts due again, whatever became
+	// of them: what they look like depends on more than the directory. It goes by
+	// key, marks at most limit behind after, and returns the last key, empty if
+	// there are no more.
+	MarkUsers(ctx context.Context, targetName string, scope directory.Scope, after string, limit int) (last string, err error)
+
 	// Replay makes dead or retrying slots that match pending, at once, and
 	// returns how many.
 	Replay(ctx context.Context, filter DeliveryFilter) (int, error)
 
 	// Tenant reads the scope's tenant for rendering users.
 	Tenant(ctx context.Context, scope directory.Scope) (directory.Tenant, bool, error)
-
-	// Department reads one department for rendering users.
-	Department(ctx context.Context, scope directory.Scope, code string) (directory.Department, bool, error)
 }
 
 // Wakeups is how a store tells that something changed.
 type Wakeups interface {
 	// Changed returns a channel that is closed at the next committed change of
-	// the directory or of a slot's due time from outside (replay).
+	// the directory or of a slot's due time from outside (MarkUsers, Replay).
 	Changed() <-chan struct{}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -20,7 +21,9 @@ func explainCommand(s *settings) *cobra.Command {
 		GroupID: "operate",
 		Short:   "Why does this signature not hold? Take a captured call apart",
 		Long: `Read a captured call (a curl command line, a HAR file or a raw HTTP request; - for
-standard input) and show step by step what was signed and what should have been.
+standard input) and show step by step what was signed and what should have been:
+x-sign and signature of V2, authToken of V1 (kit and base), and the Body-Sign of
+a V1 answer, which a HAR file holds beside the call and curl -i prints.
 A signature that does not hold is compared with those that the known mistakes
 would make, and the mistake is named. No access key is shown: the output may be
 pasted into a ticket. The exit code is 0 when the signature holds, 2 when not.`,
@@ -40,7 +43,7 @@ pasted into a ticket. The exit code is 0 when the signature holds, 2 when not.`,
 			if err != nil {
 				return err
 			}
-			keys, err := s.accessKeys(keyFile)
+			keys, err := s.allAccessKeys(keyFile)
 			if err != nil {
 				return err
 			}
@@ -59,6 +62,25 @@ pasted into a ticket. The exit code is 0 when the signature holds, 2 when not.`,
 	cmd.Flags().StringVar(&at, "at", "", "when the call was made, as 2026-04-03T07:47:46Z (default as the capture says, or now)")
 	cmd.Flags().DurationVar(&window, "window", time.Minute, "how far the timestamp may be from then")
 	return cmd
+}
+
+// allAccessKeys are the access keys of kit and base interface: which of them a
+// call is signed with is for the report to say.
+func (s *settings) allAccessKeys(path string) ([]string, error) {
+	keys, err := s.accessKeys(path)
+	if err != nil || path != "" {
+		return keys, err
+	}
+	c, err := s.load()
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range c.BaseKeys() {
+		if !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
 }
 
 func momentOf(text string) (time.Time, error) {

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -56,4 +58,22 @@ func TestExplainSignature(t *testing.T) {
 	require.ErrorContains(t, err, "want a time such as")
 	_, err = explained(t, "", "k", "--window", "x")
 	require.ErrorContains(t, err, "explain-signature --help")
+}
+
+// The base interface may have keys of its own.
+func TestExplainSignatureKnowsTheKeysOfBothInterfaces(t *testing.T) {
+	t.Parallel()
+	mac := hmac.New(sha256.New, []byte("the-base-key"+"20230403074746618"))
+	mac.Write([]byte("activity=queryInstance&instanceId=i1&timeStamp=20230403074746618"))
+	call := write(t, "call", "curl 'https://isv.example.com/saasproduce?timeStamp=20230403074746618&activity=queryInstance&instanceId=i1&authToken="+
+		url.QueryEscape(base64.StdEncoding.EncodeToString(mac.Sum(nil)))+"'")
+	environ := []string{"ORGSYNC_KIT_ACCESS_KEYS=the-kit-key", "ORGSYNC_BASE_ACCESS_KEYS=the-base-key"}
+	r := run(t, environ, "explain-signature", call)
+	require.NoError(t, r.err, r.out)
+	require.Contains(t, r.out, "base V1, GET /saasproduce")
+	require.Contains(t, r.out, "the authToken holds, made with key 2")
+	require.Contains(t, r.out, "The signature holds.")
+	r = run(t, environ[:1], "explain-signature", call)
+	require.Equal(t, 2, r.code())
+	require.Contains(t, r.out, "most likely another access key made it")
 }

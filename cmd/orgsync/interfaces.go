@@ -21,7 +21,7 @@ func (a *app) openInstances(keyring secrets.Keyring) error {
 		return err
 	}
 	a.instances = instance.New(a.store, provisioner, keyring.Box, instance.Options{
-		Logger: a.logger, Patience: c.Patience, Lease: max(c.WebhookTimeout, c.Patience) * 2,
+		Logger: a.logger, Patience: c.Patience, Lease: max(c.WebhookTimeout, c.Patience) * 2, Spreader: a.fanout,
 	})
 	return nil
 }

@@ -174,12 +174,14 @@ func nameTargets(configured []config.Target, err error) error {
 	}
 	lines := strings.Split(err.Error(), "\n")
 	slices.SortStableFunc(lines, func(a, b string) int { return of(a) - of(b) })
+	faults := make([]error, len(lines))
 	for n, line := range lines {
 		if i := of(line); i >= 0 && configured[i].Name != "" {
-			lines[n] = fmt.Sprintf("target %q: %s", configured[i].Name, line)
+			line = fmt.Sprintf("target %q: %s", configured[i].Name, line)
 		}
+		faults[n] = errors.New(line)
 	}
-	return errors.New(strings.Join(lines, "\n"))
+	return errors.Join(faults...)
 }
 
 func buildTargets(configured []config.Target) ([]fanout.Target, error) {
@@ -195,6 +197,7 @@ func buildTargets(configured []config.Target) ([]fanout.Target, error) {
 		targets = append(targets, fanout.Target{
 			Name: t.Name, Type: t.Type, Connector: connector, Match: matchOf(t),
 			OnRevoke: fanout.Policy(t.OnRevoke), OnDelete: fanout.Policy(t.OnDelete),
+			OnFreeze: fanout.Policy(t.OnFreeze), OnRelease: fanout.Policy(t.OnRelease),
 			UserNames: fanout.Naming(t.UserNames), Concurrency: t.Concurrency,
 			Backoff: fanout.Backoff(t.Backoff), Rate: coordination.Rate(t.Rate),
 		})

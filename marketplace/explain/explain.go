@@ -22,6 +22,9 @@ const (
 	unknownFamily family = ""
 	kitV2         family = "kit V2"
 	baseV2        family = "base V2"
+	kitV1         family = "kit V1"
+	baseV1        family = "base V1"
+	answerV1      family = "answer of V1" // without the call it belongs to
 )
 
 func familyOf(r *Request) family {
@@ -31,6 +34,12 @@ func familyOf(r *Request) family {
 		return kitV2
 	case query.Has("signature") && query.Has("nonce"):
 		return baseV2
+	case r.Header.Get("authToken") != "", strings.Contains(r.URL.Path, "/produceAPI/"):
+		return kitV1
+	case query.Has("authToken"), query.Has("activity") && query.Has("timeStamp"):
+		return baseV1
+	case r.Method == "" && r.Answer != nil:
+		return answerV1
 	default:
 		return unknownFamily
 	}
@@ -65,6 +74,24 @@ func Explain(r *Request, keys []string, window time.Duration, at time.Time) (*Re
 	if len(keys) == 0 {
 		return nil, errors.New("no access key; give the one that the seller console shows")
 	}
+	if at.IsZero() {
+		at = r.At
+	}
+	if at.IsZero() {
+		at = time.Now()
+	}
+	switch f := familyOf(r); f {
+	case kitV1, baseV1:
+		report := explainV1(r, f, keys, at)
+		if r.Answer != nil {
+			report.explainAnswer(r.Answer, keys, timeStampOf(r, f))
+		}
+		return report, nil
+	case answerV1:
+		report := &Report{Valid: true, Steps: []Step{{"Generation", string(f)}}}
+		report.explainAnswer(r.Answer, keys, "")
+		return report, nil
+	}
 	c, err := read(r)
 	if err != nil {
 		return nil, err
@@ -84,12 +111,6 @@ func Explain(r *Request, keys []string, window time.Duration, at time.Time) (*Re
 		report.Steps = append(report.Steps, Step{fmt.Sprintf("Signature expected with key %d", i+1), c.sign(key, canonical)})
 	}
 	report.judge(c, keys, canonical)
-	if at.IsZero() {
-		at = r.At
-	}
-	if at.IsZero() {
-		at = time.Now()
-	}
 	report.clock(c, at, window)
 	return report, nil
 }
@@ -102,7 +123,7 @@ func read(r *Request) (*call, error) {
 	case baseV2:
 		c.nonce, c.timestamp, c.signature = query.Get("nonce"), query.Get("timestamp"), query.Get("signature")
 	default:
-		return nil, errors.New("no call of a production address: want the header x-sign (kit V2), or the parameters signature, timestamp and nonce (base V2)")
+		return nil, errors.New("no call of a production address: want the header x-sign (kit V2), the parameters signature, timestamp and nonce (base V2), the header authToken (kit V1) or the parameter authToken (base V1), or an answer with Body-Sign")
 	}
 	return c, nil
 }
@@ -158,16 +179,20 @@ func (r *Report) judge(c *call, keys []string, canonical []byte) {
 	}
 	for i, key := range keys {
 		if m, ok := c.recognise(key, given, canonical); ok {
-			which := ""
-			if i > 0 {
-				which = fmt.Sprintf(" (with key %d)", i+1)
-			}
-			r.find(m.cause+which, m.remedy)
+			r.find(m.cause+withKey(i), m.remedy)
 			return
 		}
 	}
 	r.find("No known mistake makes this signature: most likely another access key signed it, or the body was changed on its way",
 		"Compare the access key with the seller console's, character by character; capture the body as bytes, before any framework parses and writes it again.")
+}
+
+// withKey names the key that a mistake was made with, if not the current one.
+func withKey(i int) string {
+	if i == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (with key %d)", i+1)
 }
 
 func (r *Report) clock(c *call, at time.Time, window time.Duration) {

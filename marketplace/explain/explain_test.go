@@ -183,3 +183,12 @@ func TestNoReportTellsTheKey(t *testing.T) {
 		require.NotContains(r, fmt.Sprintf("%+v", report), secret)
 	})
 }
+
+// Browsers copy what has quotes in it as $'…'.
+func TestACurlLineOfABrowserIsRead(t *testing.T) {
+	t.Parallel()
+	quoted := strings.NewReplacer("'", `\'`, "研", `\u7814`).Replace(`{"orgName":"it's 研发"}`)
+	line := "curl 'https://x/produceAPI/v2/singleOrgSync' --http2 -H 'X-Sign: " + sign(key+nonce+stamp+`{"orgName":"it's 研发"}`) +
+		"' -H $'x-nonce: " + nonce + "' -H 'x-timestamp: " + stamp + "' --data-raw $'" + quoted + "'"
+	require.True(t, explained(t, line).Valid)
+}

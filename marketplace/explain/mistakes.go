@@ -53,9 +53,9 @@ func (c *call) payloads(canonical []byte) []variant {
 		{reversed(canonical), "The members are sorted from Z to A", "Sort them from A to Z: one English page of the guide errs."},
 		{asciiOnly(canonical), reserialised + `characters beyond ASCII are written as \uXXXX`, "Write them as they are (Python: ensure_ascii=False)."},
 		{htmlEscaped(canonical), reserialised + `<, > and & are written as \u003c, \u003e and \u0026`, "Switch HTML escaping off (Go: Encoder.SetEscapeHTML(false); Gson: disableHtmlEscaping)."},
-		{bytes.ReplaceAll(canonical, []byte("/"), []byte(`\/`)), reserialised + `/ is written as \/`, "Write / as it is (PHP: JSON_UNESCAPED_SLASHES)."},
-		{append(slices.Clone(canonical), '\n'), "A line break stands behind the payload", "Sign the payload without it."},
-		{append(slices.Clone(c.body), '\n'), "A line break stands behind the body that was signed and not behind the one that was sent", "Sign the bytes that are sent."},
+		{slashed(canonical), reserialised + `/ is written as \/`, "Write / as it is (PHP: JSON_UNESCAPED_SLASHES)."},
+		{lineEnded(canonical), "A line break stands behind the payload", "Sign the payload without it."},
+		{lineEnded(c.body), "A line break stands behind the body that was signed and not behind the one that was sent", "Sign the bytes that are sent."},
 	}
 	for _, writing := range []struct {
 		text          func([]byte) []byte
@@ -202,6 +202,18 @@ func asciiOnly(text []byte) []byte {
 	return out
 }
 
+func slashed(text []byte) []byte { return bytes.ReplaceAll(text, []byte("/"), []byte(`\/`)) }
+
+func lineEnded(text []byte) []byte { return append(bytes.Clone(text), '\n') }
+
+func compacted(text []byte) []byte {
+	var b bytes.Buffer
+	if json.Compact(&b, text) != nil {
+		return nil
+	}
+	return b.Bytes()
+}
+
 func htmlEscaped(text []byte) []byte {
 	var b bytes.Buffer
 	json.HTMLEscape(&b, text)
@@ -257,12 +269,12 @@ func sortedDeep(text []byte) []byte {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(value); err != nil {
+	if err := encoder.Encode(map[string]any{"": value}); err != nil {
 		return nil
 	}
 	sorted, err := marketplace.Canonical(b.Bytes())
 	if err != nil {
 		return nil
 	}
-	return sorted
+	return bytes.TrimSuffix(bytes.TrimPrefix(sorted, []byte(`{"":`)), []byte("}"))
 }

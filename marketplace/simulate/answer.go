@@ -66,6 +66,9 @@ func (r *Runner) exchange(ctx context.Context, request *http.Request) (*answer, 
 	r.calls.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, r.options.Timeout)
 	defer cancel()
+	// A server may close a connection that rests, just as it is used again: the
+	// call is then made anew. The header is not sent.
+	request.Header["Idempotency-Key"] = []string{}
 	began := time.Now()
 	response, err := r.options.HTTP.Do(request.WithContext(ctx))
 	if err != nil {
@@ -164,7 +167,7 @@ func (a *answer) checkBodySign(keys []string) *Finding {
 }
 
 func orNone(text string) string {
-	if text == "" {
+	if text = cut(text, maxGot); text == "" {
 		return "no Content-Type"
 	}
 	return text

@@ -39,6 +39,7 @@ func baseCases() chapter {
 		{20, 0, "An unknown instance is released: 000003, or a success", "§2", unknownReleased},
 		{21, client.V2, "expireTime has milliseconds", "§4 refreshInstance", expireTimeWithMillis},
 		{22, 0, "Parameters that nobody knows are ignored", "§3", unknownParameters},
+		{23, 0, "The debugging calls are stored and replayed after the release: all go on succeeding", "§0", replayedCalls},
 	}}
 }
 
@@ -291,4 +292,34 @@ func expireTimeWithMillis(s *scene) {
 
 func unknownParameters(s *scene) {
 	s.buy("an instance is ordered", s.order(), set("aNewParameter", "of tomorrow"))
+}
+
+// replayedCalls are the life of an instance, kept as it is and sent again.
+func replayedCalls(s *scene) {
+	if s.options.Production {
+		s.leaveOut("only debugging calls are replayed")
+		return
+	}
+	type call struct {
+		activity string
+		members  client.Members
+	}
+	bought := s.purchase(s.order())
+	at := s.tick()
+	taken := []change{wants(NotIdempotent, codeSuccess, codeProcessing), dated(at)}
+	id := s.call("newInstance", "newInstance", bought, append(taken, verified(hasInstance))...).text("instanceId")
+	s.bought = append(s.bought, id)
+	renew := renewal(id, "RENEWAL", s.order())
+	freeze, frozen := s.status(id, true)
+	resume, resumed := s.status(id, false)
+	upgrade, upgraded := s.upgrade(id, s.order())
+	calls := []call{
+		{"queryInstance", query(id)}, {"refreshInstance", renew}, {freeze, frozen}, {resume, resumed}, {upgrade, upgraded}, {"releaseInstance", query(id)},
+	}
+	for _, c := range calls {
+		s.call(c.activity, c.activity, c.members, taken...)
+	}
+	for _, c := range append([]call{{"newInstance", bought}}, calls...) {
+		s.call(c.activity+", replayed", c.activity, c.members, taken...)
+	}
 }

@@ -125,6 +125,11 @@ func (f *Finding) String() string {
 	return fmt.Sprintf("%s: %s: expected %s, got %s", f.Kind, f.Step, f.Expected, f.Got)
 }
 
+// unanswered reports whether there was no whole answer.
+func (f *Finding) unanswered() bool {
+	return f != nil && slices.Contains([]Kind{NoAnswer, TimedOut, EndlessAnswer, BadTLS}, f.Kind)
+}
+
 func finding(kind Kind, expected, got string) *Finding {
 	return &Finding{Kind: kind, Expected: expected, Got: got, Remedy: remedies[kind]}
 }

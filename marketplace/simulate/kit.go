@@ -41,6 +41,7 @@ func kitCases() chapter {
 		{28, 0, "A department comes before its parent", "§3.5", childFirst},
 		{29, 0, "A user comes before the department", "§3.3", userFirst},
 		{30, 0, "A department with children is deleted", "§3.4", parentDeleted},
+		{31, 0, "The debugging calls are stored and replayed: all go on succeeding", "§0", replayedPushes},
 	}}
 }
 
@@ -254,6 +255,37 @@ func parentDeleted(s *scene) {
 	s.push("a department is added below it", directory.FlagAdd, department("10-1", "研发部", "10"))
 	s.push("the upper one is deleted", directory.FlagDelete, department("10", "总部", ""))
 	s.push("then the lower one", directory.FlagDelete, department("10-1", "研发部", "10"))
+}
+
+// replayedPushes are a push of each interface, kept as they are and sent again.
+func replayedPushes(s *scene) {
+	type push struct {
+		step    string
+		flag    directory.Flag
+		payload directory.Payload
+	}
+	s.bind()
+	pushes := []push{
+		{"tenantSync", directory.FlagAdd, s.enterprise()},
+		{"singleOrgSync", directory.FlagAdd, department("10", "总部", "")},
+		{"allOrgSync", directory.FlagModify, fullList()},
+		{"authSync", directory.FlagAdd, authorised(employee(1))},
+		{"authSync, cancelled", directory.FlagCancel, authorised(employee(1))},
+		{"authSync, deleted", directory.FlagDelete, authorised(employee(1))},
+		{"singleOrgSync, deleted", directory.FlagDelete, department("10", "总部", "")},
+	}
+	if app := s.application(); app != nil {
+		pushes = append(pushes, push{"applicationSync", directory.FlagAdd, app}, push{"applicationSync, deleted", directory.FlagDelete, app})
+	}
+	pushes = append(pushes, push{"tenantSync, deleted", directory.FlagDelete, s.enterprise()})
+	times := make([]directory.SourceTime, len(pushes))
+	for i, p := range pushes {
+		times[i] = s.tick()
+		s.push(p.step, p.flag, p.payload, dated(times[i]))
+	}
+	for i, p := range pushes {
+		s.push(p.step+", replayed with the old timeStamp", p.flag, p.payload, dated(times[i]), wants(NotIdempotent, codeSuccess))
+	}
 }
 
 // kitBinding is the order in which the marketplace calls when an application

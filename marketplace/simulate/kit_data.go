@@ -91,6 +91,9 @@ func (s *scene) instance() string {
 		if ordered := buyer.buy("before: an instance is ordered", buyer.order()); ordered != "" {
 			id = ordered
 		}
+		if s.stopped != "" && s.finding == nil {
+			s.finding = buyer.finding // nobody else will come across it
+		}
 	}
 	s.instances[s.generation] = id
 	return id

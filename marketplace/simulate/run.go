@@ -90,6 +90,7 @@ type Runner struct {
 	answered   bool   // by whoever, once
 	unanswered int    // calls in a row
 	stopped    string // why the rest is not played
+	untidy     bool   // what cases have made stays where it is
 }
 
 // ErrUnreachable is a production address that has not answered once.
@@ -161,6 +162,7 @@ func (r *Runner) Steps() int {
 // answered at all, with ErrUnreachable; and with ctx's error if it was told to
 // end, together with the report so far.
 func (r *Runner) Run(ctx context.Context) (*Report, error) {
+	defer r.options.HTTP.CloseIdleConnections()
 	began := r.options.Now()
 	report := &Report{
 		Address: r.kit.Address, Production: r.options.Production, Started: began, Seed: r.options.Life.Seed,
@@ -220,7 +222,7 @@ func (r *Runner) tidy(ctx context.Context) {
 // note stops a run that has no sense any more.
 func (r *Runner) note(f *Finding) {
 	switch {
-	case f == nil || (f.Kind != NoAnswer && f.Kind != TimedOut && f.Kind != EndlessAnswer && f.Kind != BadTLS):
+	case !f.unanswered():
 		r.answered, r.unanswered = true, 0
 		return
 	case f.Kind == BadTLS && !r.answered:

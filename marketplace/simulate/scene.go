@@ -13,6 +13,10 @@ import (
 	"github.com/openkoo/connector/marketplace/client"
 )
 
+// leastKey is how long a key is, in bytes, before an answer that holds it is
+// no coincidence.
+const leastKey = 8
+
 // scene is where a case plays: an enterprise and orders that no other case
 // has. Its first finding stays; after it nothing is sent any more.
 type scene struct {
@@ -24,6 +28,7 @@ type scene struct {
 	leftOut    string   // why the case cannot be played
 	bought     []string // instances to release in the end
 	bound      bool     // there is an enterprise to delete in the end
+	tidying    bool     // what is wrong is nobody's business any more
 }
 
 func (r *Runner) scene(ctx context.Context, c *Case) *scene {
@@ -209,7 +214,7 @@ func (s *scene) deliver(ready *sending) (*answer, *Finding) {
 // judge says what is wrong with an answer; the first thing wrong counts.
 func (s *scene) judge(ready *sending, a *answer) *Finding {
 	for _, key := range ready.keys {
-		if bytes.Contains(a.body, []byte(key)) {
+		if len(key) >= leastKey && bytes.Contains(a.body, []byte(key)) {
 			return finding(LeaksKey, "an answer without the access key", "one that holds it")
 		}
 	}
@@ -237,7 +242,9 @@ func (s *scene) judge(ready *sending, a *answer) *Finding {
 
 // settle keeps a finding, and what belongs to it.
 func (s *scene) settle(ready *sending, a *answer, f *Finding) {
-	s.note(f)
+	if !s.tidying {
+		s.note(f)
+	}
 	if f == nil || s.finding != nil || s.ctx.Err() != nil {
 		return
 	}
@@ -289,27 +296,33 @@ func (s *scene) leaveOut(reason string) {
 	}
 }
 
-// tidy takes away what the case has made. What comes of it is not judged.
+// tidy takes away what the case has made. What comes of it is not judged; but
+// where it is not answered it is not tried again, for each try takes its time.
 func (s *scene) tidy() {
-	if s.stopped != "" || s.ctx.Err() != nil {
+	if s.stopped != "" || s.untidy || s.ctx.Err() != nil {
 		return
 	}
-	kept := *s
-	kept.finding, kept.leftOut = nil, ""
+	after := *s
+	after.tidying = true
+	clean := func(call func()) {
+		if after.finding, after.leftOut = nil, ""; !s.untidy {
+			call()
+			s.untidy = after.finding.unanswered()
+		}
+	}
 	for _, id := range s.bought {
-		kept.finding = nil
-		kept.call("tidying up", "releaseInstance", client.Members{{Name: "instanceId", Value: id}})
+		clean(func() { after.call("tidying up", "releaseInstance", query(id)) })
 	}
 	if s.bound {
-		kept.finding = nil
-		kept.push("tidying up", directory.FlagDelete, &directory.TenantPush{})
+		clean(func() { after.push("tidying up", directory.FlagDelete, &directory.TenantPush{}) })
 	}
 }
 
 // withBody replaces the body of a request.
 func withBody(body string) func(*http.Request) {
 	return func(r *http.Request) {
-		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
-		r.GetBody = nil
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(body)), nil }
+		r.Body, _ = r.GetBody()
+		r.ContentLength = int64(len(body))
 	}
 }

@@ -1,13 +1,16 @@
 package simulate_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -37,6 +40,7 @@ func TestProductionAddresses(t *testing.T) {
 					require.NotEmpty(t, r.Finding.Remedy, r.ID)
 					text := strings.Join(r.Finding.Lines(r.Section), "\n")
 					require.NotContains(t, text, accessKey, r.ID)
+					require.NotRegexp(t, `[?&](authToken|signature|nonce)=`, r.Finding.Request, "nothing that could be sent again")
 					require.NotContains(t, text, "\x1b", "nothing draws on the reader's terminal")
 				}
 			}
@@ -59,7 +63,10 @@ func passes(t *testing.T, h *house) {
 		options.Progress = func(n int) { steps += n }
 		report := run(t, options, "v1", "v2")
 		require.Empty(t, failed(report))
-		require.Equal(t, len(simulate.Catalogue()), report.Passed)
+		if !production {
+			require.Zero(t, report.Skipped)
+		}
+		require.Equal(t, len(simulate.Catalogue()), report.Passed+report.Skipped)
 		require.Greater(t, report.Calls, int64(900))
 		require.Equal(t, len(simulate.Catalogue())+2*options.Life.Days, steps)
 	}
@@ -186,6 +193,49 @@ func TestATLSThatCannotBeTrustedEndsTheRun(t *testing.T) {
 	t.Cleanup(plain.Close)
 	report = run(t, simulate.Options{Address: strings.Replace(plain.URL, "http", "https", 1), KitKeys: []string{accessKey}}, "kit-v2-01")
 	require.Equal(t, found(simulate.BadTLS, "kit-v2-01"), failed(report))
+}
+
+// Where the base interface is played too, the first call of all is the order of
+// the kit's instance: that it fails must not pass for a success.
+func TestTheFirstFailureIsSomebodys(t *testing.T) {
+	t.Parallel()
+	plain := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(plain.Close)
+	options := simulate.Options{Address: strings.Replace(plain.URL, "http", "https", 1), KitKeys: []string{accessKey}}
+	report := run(t, options, "kit-v2-16", "base-v2-01")
+	require.Equal(t, found(simulate.BadTLS, "kit-v2-16"), failed(report))
+	require.Equal(t, 1, report.Skipped)
+}
+
+// A server that closes connections that rest is no broken one.
+func TestAConnectionThatIsClosedWhileItRestsIsOpenedAgain(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var connections atomic.Int32
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			connections.Add(1)
+			reader := bufio.NewReader(connection)
+			if request, err := http.ReadRequest(reader); err == nil {
+				_, _ = io.Copy(io.Discard, request.Body)
+				_, _ = io.WriteString(connection, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 23\r\n\r\n"+`{"resultCode":"000000"}`)
+				_, _ = reader.Peek(1) // the next request, which gets no answer
+			}
+			_ = connection.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = listener.Close(); <-ended })
+	options := simulate.Options{Address: "http://" + listener.Addr().String(), KitKeys: []string{accessKey}, HTTP: &http.Client{Transport: &http.Transport{}}}
+	report := run(t, options, "kit-v2-02", "kit-v2-04", "kit-v2-05")
+	require.Empty(t, failed(report))
+	require.Greater(t, connections.Load(), int32(3))
 }
 
 func TestAnAddressWhereNobodyListensIsNoFinding(t *testing.T) {

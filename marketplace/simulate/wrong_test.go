@@ -112,16 +112,15 @@ func wrongServers() []wrongServer {
 				r.Header().Set("Body-Sign", marketplace.BodySign(accessKey+fmt.Sprint(c.members["timeStamp"]), r.Body.Bytes()))
 			}
 		}), badBodySign(), nil},
-		{"accepts bad signature", all, lie(func(_ *call, r *reply) {
+		{"accepts bad signature", []string{"kit", "base"}, lie(func(_ *call, r *reply) {
 			if r.has("000001") {
 				r.code("000000")
 			}
 		}), acceptsSignature(), nil},
-		{"not idempotent delete", []string{"kit", "base"}, notIdempotentDelete, found(simulate.DeleteNotIdempotent,
-			concat(both("kit-*", "04", "08", "13", "14", "19"), both("base-*", "12"))...), nil},
-		{"500s", all, instead(func(c *call) bool { return c.kit("authSync") && c.is("flag", 3) }, func(w http.ResponseWriter, _ *http.Request) {
+		{"not idempotent delete", []string{"kit", "base"}, notIdempotentDelete, refusesRepeatedDeletes(), nil},
+		{"500s", []string{"kit", "life"}, instead(func(c *call) bool { return c.kit("authSync") && c.is("flag", 3) }, func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "Internal Server Error", http.StatusInternalServerError)
-		}), found(simulate.ServerError, concat(both("kit-*", "13"), both("kit-*-binding", "03"), both("life-*", "02", "03"))...), nil},
+		}), found(simulate.ServerError, concat(both("kit-*", "13", "31"), both("kit-*-binding", "03"), both("life-*", "02", "03"))...), nil},
 		{"a web page of a firewall for what is large", []string{"kit"}, instead(func(c *call) bool { return len(c.body) > 64<<10 }, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
 			_, _ = io.WriteString(w, "<html>\x1b[31mblocked</html>")
@@ -130,14 +129,14 @@ func wrongServers() []wrongServer {
 			if c.is("activity", "queryInstance") && r.has("000000") {
 				r.Header().Set("Content-Type", "text/plain; charset=utf-8")
 			}
-		}), found(simulate.WrongContentType, both("base-*", "05", "06")...), nil},
+		}), found(simulate.WrongContentType, both("base-*", "05", "06", "23")...), nil},
 		{"answer without end", []string{"base-v2"}, instead(func(c *call) bool { return c.is("activity", "upgradeInstance") }, func(w http.ResponseWriter, r *http.Request) {
 			for r.Context().Err() == nil {
 				if _, err := io.WriteString(w, strings.Repeat(" ", 4096)); err != nil {
 					return
 				}
 			}
-		}), found(simulate.EndlessAnswer, "base-v2-11", "base-v2-18", "base-v2-input-20"), nil},
+		}), found(simulate.EndlessAnswer, "base-v2-11", "base-v2-18", "base-v2-23", "base-v2-input-20"), nil},
 		{"a connection that breaks", []string{"kit-v2"}, instead(renames, func(http.ResponseWriter, *http.Request) {
 			panic(http.ErrAbortHandler)
 		}), found(simulate.NoAnswer, "kit-v2-03"), nil},
@@ -229,6 +228,14 @@ func acceptsInput() map[string]simulate.Kind {
 	want := found(simulate.AcceptsInput, concat(numbered("kit-v2-input", 1, 12), []string{"kit-v2-input-25", "base-v2-input-11", "base-v2-input-12"})...)
 	for _, id := range numbered("kit-v2-signature", 16, 19) {
 		want[id] = simulate.AcceptsSignature // a timestamp or a nonce that §2 answers 000002
+	}
+	return want
+}
+
+func refusesRepeatedDeletes() map[string]simulate.Kind {
+	want := found(simulate.DeleteNotIdempotent, concat(both("kit-*", "04", "08", "13", "14", "19"), both("base-*", "12"))...)
+	for _, id := range concat(both("kit-*", "31"), both("base-*", "23")) {
+		want[id] = simulate.NotIdempotent // replays are of more than deletes
 	}
 	return want
 }

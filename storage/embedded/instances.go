@@ -182,7 +182,7 @@ func writeInstance(ctx context.Context, t *tx, i *directory.Instance) error {
 	}
 	_, err = t.exec(ctx, "INSERT INTO instances (dataset, id, version, due_at, changed_at, data) VALUES (?, ?, ?, ?, ?, ?)"+
 		" ON CONFLICT (dataset, id) DO UPDATE SET version = excluded.version, due_at = excluded.due_at, changed_at = excluded.changed_at, data = excluded.data",
-		string(i.Dataset), i.ID, i.Version, millis(i.DueAt), millis(i.ChangedAt), string(data))
+		string(i.Dataset), i.ID, i.Version, millis(i.NextDue()), millis(i.ChangedAt), string(data))
 	if err != nil {
 		return fmt.Errorf("write instance %s: %w", i.ID, err)
 	}

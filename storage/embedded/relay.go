@@ -139,6 +139,33 @@ func relayOne(ctx context.Context, t *tx, targetName string, options storage.Rel
 	return nil
 }
 
+// someUsers are those of a tenant between two keys.
+const someUsers = allUsers + " AND key > ? AND key <= ?"
+
+// MarkUsers implements storage.Fanout.
+func (s *Store) MarkUsers(ctx context.Context, targetName string, scope directory.Scope, after string, limit int) (last string, err error) {
+	err = s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+		last = ""
+		id, known, err := s.knownScope(ctx, t, scope)
+		if err != nil || !known {
+			return err
+		}
+		err = t.QueryRowContext(ctx, "SELECT COALESCE(MAX(key), '') FROM (SELECT key FROM slots WHERE target = ? AND scope = ? AND kind = 2 AND key > ? ORDER BY key LIMIT ?)",
+			targetName, id, after, limit).Scan(&last)
+		if err != nil || last == "" {
+			return err
+		}
+		t.changed = true
+		now := millis(t.now)
+		_, err = t.exec(ctx, markUsers+someUsers, now, now, targetName, id, after, last)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("mark the users of %s at %s: %w", scope, targetName, err)
+	}
+	return last, nil
+}
+
 // scopeName finds the scope of a number.
 func (s *Store) scopeName(ctx context.Context, q querier, id int64) (directory.Scope, error) {
 	if scope, ok := s.scopes.name(id); ok {
@@ -160,15 +187,6 @@ func (s *Store) Tenant(ctx context.Context, scope directory.Scope) (directory.Te
 		return directory.Tenant{}, false, err
 	}
 	return v.Tenant(ctx)
-}
-
-// Department implements storage.Fanout.
-func (s *Store) Department(ctx context.Context, scope directory.Scope, code string) (directory.Department, bool, error) {
-	v, ok, err := s.readView(ctx, scope)
-	if err != nil || !ok {
-		return directory.Department{}, false, err
-	}
-	return v.Department(ctx, code)
 }
 
 // readView is a scope as the readers see it.

@@ -25,7 +25,8 @@ type instanceDoc struct {
 	// Rev counts the writes, Version the changes.
 	Rev     int64 `bson:"rev"`
 	Version int64 `bson:"v"`
-	// Due is unmade until the creation has all its orders; 0 if nothing waits.
+	// Due is when something is due next, 0 if nothing waits; unmade until the
+	// creation has all its orders.
 	Due       int64 `bson:"due"`
 	ChangedAt int64 `bson:"at"`
 	// Orders are those that were applied to the instance.
@@ -54,7 +55,7 @@ func (d *instanceDoc) put(i *directory.Instance) error {
 	if err != nil {
 		return fmt.Errorf("encode instance %s: %w", i.ID, err)
 	}
-	d.Version, d.Due, d.ChangedAt, d.Data = i.Version, millis(i.DueAt), millis(i.ChangedAt), string(data)
+	d.Version, d.Due, d.ChangedAt, d.Data = i.Version, millis(i.NextDue()), millis(i.ChangedAt), string(data)
 	return nil
 }
 

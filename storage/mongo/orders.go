@@ -120,7 +120,7 @@ func (s *Store) make(ctx context.Context, doc *instanceDoc) error {
 			return err
 		}
 	}
-	_, err = s.instances.UpdateOne(ctx, these, set(bson.D{{Key: "due", Value: millis(instance.DueAt)}, {Key: "rev", Value: doc.Rev + 1}}))
+	_, err = s.instances.UpdateOne(ctx, these, set(bson.D{{Key: "due", Value: millis(instance.NextDue())}, {Key: "rev", Value: doc.Rev + 1}}))
 	return err
 }
 

@@ -279,6 +279,37 @@ func (s *Store) markUsersIn(ctx context.Context, targetName, scope string, codes
 	}
 }
 
+// MarkUsers implements storage.Fanout.
+func (s *Store) MarkUsers(ctx context.Context, targetName string, scope directory.Scope, after string, limit int) (last string, err error) {
+	if err := s.ready(ctx); err != nil {
+		return "", err
+	}
+	ctx, cancel := perOperation(ctx)
+	defer cancel()
+	last, err = s.markSomeUsers(ctx, targetName, scope.String(), after, limit)
+	if err == nil && last != "" {
+		err = s.wake(ctx)
+	}
+	return last, s.failed(err, "mark the users of %s at %s", scope, targetName)
+}
+
+func (s *Store) markSomeUsers(ctx context.Context, targetName, scope, after string, limit int) (last string, err error) {
+	// Escaped, keys may sort otherwise; any order will do.
+	all := slotID(targetName, scope, storage.SlotUser, "")
+	docs, err := s.findSlots(ctx, bson.D{{Key: "_id", Value: bson.D{
+		{Key: "$gt", Value: all + url.PathEscape(after)}, {Key: "$lt", Value: strings.TrimSuffix(all, "/") + "0"}, // '0' follows '/'
+	}}}, bson.D{{Key: "_id", Value: 1}}, limit)
+	if err != nil || len(docs) == 0 {
+		return "", err
+	}
+	ids := make(bson.A, len(docs))
+	for i := range docs {
+		ids[i] = docs[i].ID
+	}
+	_, err = s.slots.UpdateMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "s", Value: scope}}, s.due(nil))
+	return docs[len(docs)-1].Key, err
+}
+
 // never is the time of what has not come: a slot that is delivered is dirty
 // since never.
 const never = math.MaxInt64
@@ -296,11 +327,6 @@ func sortScopes(scopes []directory.Scope) {
 // Tenant implements storage.Fanout.
 func (s *Store) Tenant(ctx context.Context, scope directory.Scope) (directory.Tenant, bool, error) {
 	return s.reading(scope).Tenant(ctx)
-}
-
-// Department implements storage.Fanout.
-func (s *Store) Department(ctx context.Context, scope directory.Scope, code string) (directory.Department, bool, error) {
-	return s.reading(scope).Department(ctx, code)
 }
 
 // reading is a view outside of a turn: what it reads may change meanwhile.

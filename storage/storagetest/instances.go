@@ -207,6 +207,30 @@ var instanceTests = map[string]func(*bundle){
 		require.ErrorIs(b, err, storage.ErrBadCursor)
 	},
 
+	"what the targets are to be told is due as well": func(b *bundle) {
+		i := newInstance("i-1")
+		i.DueAt = epoch.Add(time.Hour)
+		b.create(i, "o")
+		_, err := b.store.ChangeInstance(b.ctx, directory.Prod, "i-1", "", func(i *directory.Instance, _ bool) (bool, error) {
+			i.SpreadAt = epoch
+			return true, nil
+		})
+		require.NoError(b, err)
+		due, next, err := b.store.DueInstances(b.ctx, epoch, 10)
+		require.NoError(b, err)
+		require.Len(b, due, 1)
+		require.Equal(b, epoch, due[0].SpreadAt)
+		require.True(b, next.IsZero())
+		_, err = b.store.ChangeInstance(b.ctx, directory.Prod, "i-1", "", func(i *directory.Instance, _ bool) (bool, error) {
+			return i.Spread(i.Standings), nil
+		})
+		require.NoError(b, err)
+		due, next, err = b.store.DueInstances(b.ctx, epoch, 10)
+		require.NoError(b, err)
+		require.Empty(b, due)
+		require.Equal(b, epoch.Add(time.Hour), next)
+	},
+
 	"what is due is found, the longest due first": func(b *bundle) {
 		for id, due := range map[string]time.Duration{"later": time.Hour, "now": 0, "long due": -time.Hour, "soon": time.Minute} {
 			i := newInstance(id)

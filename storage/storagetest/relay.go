@@ -63,9 +63,46 @@ var relayTests = map[string]func(*bundle){
 		require.NoError(b, err)
 		require.True(b, ok)
 		require.Equal(b, "n", tenant.Name)
-		_, ok, err = b.store.Department(b.ctx, acme, "zz")
+	},
+
+	"the users of a scope are made due again, some at a time": func(b *bundle) {
+		plan := &directory.Plan{Departments: []directory.Department{department("a", "", 1)}, Delta: directory.Delta{Departments: 1}}
+		for _, name := range hostile {
+			plan.Users = append(plan.Users, user(name, "a", 1))
+		}
+		b.apply(acme, plan)
+		b.apply(other, &directory.Plan{Users: []directory.User{user("ann", "a", 1)}, Delta: directory.Delta{Users: 1}})
+		for _, target := range []string{"t", "another"} {
+			b.relay(target, storage.RelayOptions{})
+			b.deliver(target, acme)
+			b.deliver(target, other)
+		}
+		before := b.slot("t", acme, storage.SlotUser, hostile[0])
+		var calls, marked int
+		for after := ""; ; calls++ {
+			last, err := b.store.MarkUsers(b.ctx, "t", acme, after, 3)
+			require.NoError(b, err)
+			counts, err := b.store.Counts(b.ctx, "t", &acme)
+			require.NoError(b, err)
+			require.LessOrEqual(b, counts.Slots[storage.SlotPending], marked+3)
+			if marked, after = counts.Slots[storage.SlotPending], last; last == "" {
+				break
+			}
+		}
+		require.Equal(b, (len(hostile)+2)/3, calls)
+		require.Equal(b, len(hostile), marked)
+		after := b.slot("t", acme, storage.SlotUser, hostile[0])
+		require.Greater(b, after.Marks, before.Marks, "what is under way does not count as delivered")
+		require.Equal(b, before.RemoteID, after.RemoteID)
+		require.Equal(b, before.Hash, after.Hash)
+		for _, task := range b.claim("t", acme) {
+			require.Equal(b, storage.SlotUser, task.Kind)
+		}
+		require.Empty(b, b.claim("t", other))
+		require.Empty(b, b.claim("another", acme))
+		last, err := b.store.MarkUsers(b.ctx, "t", directory.Scope{Dataset: directory.Prod, TenantID: "nobody"}, "", 3)
 		require.NoError(b, err)
-		require.False(b, ok)
+		require.Empty(b, last)
 	},
 
 	"a new version revives a dead letter": func(b *bundle) {

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/openkoo/connector/marketplace"
+	"github.com/openkoo/connector/target/scim/scimserver"
 )
 
 const hookSecret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
@@ -87,7 +88,11 @@ func TestInstanceThroughTheProgram(t *testing.T) {
 
 func instanceLife(t *testing.T, store string) {
 	address, events := seller(t)
-	c := start(t, store+"instances:\n  requireKnown: true\n  provisioner: webhook\n  webhookUrl: "+address+"\n  webhookSecret: "+hookSecret+"\n")
+	scim, err := scimserver.New(scimserver.Options{Token: "scim-token"})
+	require.NoError(t, err)
+	listening := httptest.NewServer(scim)
+	t.Cleanup(listening.Close)
+	c := start(t, store+"targets:\n  - {name: corp, type: scim, url: "+listening.URL+", auth: {type: bearer, token: scim-token}}\ninstances:\n  requireKnown: true\n  provisioner: webhook\n  webhookUrl: "+address+"\n  webhookSecret: "+hookSecret+"\n")
 	const buy = `{"activity":"newInstance","businessId":"b-1","orderId":"o-1","orderLineId":"o-1-1"}`
 	code, text := c.base2("n1", buy)
 	require.Equal(t, "000004", code, text)
@@ -118,13 +123,44 @@ func instanceLife(t *testing.T, store string) {
 		code, text = c.answer(http.MethodPost, "/saasproduce/produceAPI/singleOrgSync", body, http.Header{"Authtoken": {token}})
 		require.Equal(t, want, code, text)
 	}
+	c.grant("b-1", "ann")
+	require.Eventually(t, signsIn(scim, "ann", true), time.Minute, 20*time.Millisecond)
 	code, _ = c.base2("n4", `{"activity":"updateInstanceStatus","instanceId":"b-1","status":"FREEZE"}`)
 	require.Equal(t, "000000", code)
 	require.Equal(t, "instance.frozen", <-events)
+	require.Eventually(t, signsIn(scim, "ann", false), time.Minute, 20*time.Millisecond)
 	var status struct{ Instance string }
 	c.get("/sync-status?tenantId=t&instanceId=b-1", &status)
 	require.Equal(t, "frozen", status.Instance)
-	code, _ = c.base2("n5", `{"activity":"releaseInstance","instanceId":"b-1"}`)
+	code, _ = c.base2("n5", `{"activity":"updateInstanceStatus","instanceId":"b-1","status":"UNFREEZE"}`)
+	require.Equal(t, "000000", code)
+	require.Equal(t, "instance.resumed", <-events)
+	require.Eventually(t, signsIn(scim, "ann", true), time.Minute, 20*time.Millisecond)
+	code, _ = c.base2("n6", `{"activity":"releaseInstance","instanceId":"b-1"}`)
 	require.Equal(t, "000000", code)
 	require.Equal(t, "instance.released", <-events)
+	require.Eventually(t, signsIn(scim, "ann", false), time.Minute, 20*time.Millisecond)
+}
+
+// grant grants an account of the instance's tenant, in V1.
+func (c *connector) grant(instanceID, userName string) {
+	c.t.Helper()
+	list := `[{\"userName\":\"` + userName + `\",\"name\":\"A\",\"orgCode\":\"10\",\"role\":\"user\",\"enable\":\"true\"}]`
+	body := `{"instanceId":"` + instanceID + `","tenantId":"t","appId":"app","userList":"` + list + `","currentSyncTime":"20260506150000001","flag":1,"testFlag":0,"timeStamp":"20260506150000001"}`
+	token, err := marketplace.SignV1(c.secret("kit-access-key"), "20260506150000001", []byte(body))
+	require.NoError(c.t, err)
+	code, text := c.answer(http.MethodPost, "/saasproduce/produceAPI/authSync", body, http.Header{"Authtoken": {token}})
+	require.Equal(c.t, "000000", code, text)
+}
+
+// signsIn asks whether an account is at the target, and may, or may not, sign in.
+func signsIn(scim *scimserver.Server, userName string, may bool) func() bool {
+	return func() bool {
+		for id, user := range scim.Snapshot().Users {
+			if strings.HasSuffix(id, userName) {
+				return user.Active == may
+			}
+		}
+		return false
+	}
 }
