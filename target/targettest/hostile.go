@@ -13,6 +13,9 @@ import (
 	"github.com/openkoo/connector/target"
 )
 
+// drops is the one nasty answer that only patience ends.
+const drops = "drops"
+
 // nasty are answers that no sane server gives, to any request.
 func nasty(p *Proxy) map[string]Fault {
 	page := func(item string) string { return "[" + strings.Repeat(item+",", 99) + item + "]" }
@@ -34,7 +37,7 @@ func nasty(p *Proxy) map[string]Fault {
 		"gigabytes, compressed":    bomb,
 		"a header without end":     longHeader,
 		"half an answer":           half,
-		"drops":                    p.drops,
+		drops:                      p.drops,
 	}
 }
 
@@ -92,8 +95,10 @@ func hostileLaws() map[string]func(*law) {
 	for name := range nasty(&Proxy{}) {
 		laws[name] = func(l *law) {
 			operations := l.operations()
-			l.connector = l.connectWith(l.wire().URL, l.Secret, impatience)
-			l.capabilities() // is let in before
+			if name == drops { // all else comes to an end by itself
+				l.connector = l.connectWith(l.wire().URL, l.Secret, impatience)
+				l.capabilities() // is let in before
+			}
 			operations["probe"] = func(ctx context.Context) error {
 				_, err := l.connector.Describe(ctx)
 				return err

@@ -65,7 +65,7 @@ const (
 	// patience is how long a connector waits for an answer where none is to
 	// fail for its slowness, impatience where it is.
 	patience   = time.Minute
-	impatience = time.Second
+	impatience = 3 * time.Second
 )
 
 // Run runs the whole suite. The server is shared by all tests.
