@@ -55,8 +55,21 @@ type Replayer interface {
 // Deliverer tells how targets are doing, and stops and starts them.
 type Deliverer interface {
 	Targets() []fanout.Status
-	Pause(name string) error
-	Resume(name string) error
+	Pause(ctx context.Context, name, by, reason string) error
+	Resume(ctx context.Context, name string) error
+	// Decide ends the hold of deletions at a target (fanout.Fanout).
+	Decide(ctx context.Context, filter storage.DeliveryFilter, decision storage.HeldDecision) (removals int, err error)
+}
+
+// Resyncer compares a target with the store.
+type Resyncer interface {
+	Resync(ctx context.Context, name string, options fanout.ResyncOptions) (storage.Resync, error)
+}
+
+// Reports reads what resyncs have found.
+type Reports interface {
+	Resyncs(ctx context.Context, targetName string, page storage.Page) ([]storage.Resync, string, error)
+	Resync(ctx context.Context, id string) (storage.Resync, error)
 }
 
 // Options are what the API serves from.
@@ -68,6 +81,8 @@ type Options struct {
 	Decider   Decider
 	Restorer  Restorer
 	Deliverer Deliverer
+	Resyncer  Resyncer
+	Reports   Reports
 	// Instances and Completer serve the instances; nil leaves their routes out.
 	Instances Instances
 	Completer Completer
@@ -138,6 +153,11 @@ func (a *API) Register(router gin.IRouter) {
 	api.GET("/targets", takes(nil), a.targets)
 	api.POST("/targets/:name/pause", takes(nil), a.pause)
 	api.POST("/targets/:name/resume", takes(nil), a.resume)
+	api.POST("/targets/:name/deletions/approve", takes(scope), a.approveDeletions)
+	api.POST("/targets/:name/deletions/reject", takes(scope), a.rejectDeletions)
+	api.POST("/targets/:name/resync", takes([]string{"dryRun", "acceptMissing"}), a.resync)
+	api.GET("/targets/:name/resyncs", takes([]string{"limit", "cursor"}), a.resyncs)
+	api.GET("/targets/:name/resyncs/:id", takes([]string{"format"}), a.resyncReport)
 	if a.Instances != nil {
 		a.registerInstances(api)
 	}

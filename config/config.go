@@ -81,12 +81,23 @@ type Target struct {
 	Timeout          time.Duration `koanf:"timeout" desc:"Of one request, default 30s."`
 	CAFile           string        `koanf:"caFile" desc:"PEM of further certificate authorities to trust."`
 	AllowPrivate     *bool         `koanf:"allowPrivate" desc:"Whether private and loopback addresses may be dialled: by default not for webhook, but for the others. Link-local and metadata addresses never are."`
+	ResyncEvery      time.Duration `koanf:"resyncEvery" desc:"How often the target is read out, compared and repaired, such as 24h; 0 for never (the default). Not for webhook."`
 	Plaintext        bool          `koanf:"plaintext" desc:"Let credentials and personal data go unencrypted to another machine: http://, or ldap:// without StartTLS."`
 	Realm            string        `koanf:"realm" desc:"For keycloak: the realm."`
+	QuarantineAfter  int           `koanf:"quarantineAfter" desc:"Objects refused in a row after which the target is quarantined, default 20."`
+	DeleteAfter      time.Duration `koanf:"deleteAfter" desc:"How long an account that is to be deleted is deactivated only, so that one that returns is not lost; 0 (the default) deletes at once."`
+	Removals         Removals      `koanf:"removals"`
 	Backoff          Backoff       `koanf:"backoff"`
 	Rate             Rate          `koanf:"rate"`
 	SCIM             SCIM          `koanf:"scim"`
 	LDAP             LDAP          `koanf:"ldap"`
+	Mapping          Mapping       `koanf:"mapping"`
+}
+
+// Mapping is expressions by the attribute that they set at the target.
+type Mapping struct {
+	User       map[string]string `koanf:"user" desc:"Attributes of an account and the expressions they are set by (docs/mapping.md)."`
+	Department map[string]string `koanf:"department" desc:"Attributes of a department, likewise."`
 }
 
 // SCIM says how to speak to a target of type scim, where its profile's word is
@@ -114,6 +125,13 @@ type Rate struct {
 	PerSecond float64 `koanf:"perSecond" desc:"Requests a second at most, default as many as the target takes: it is sent fewer when it answers 429."`
 	Burst     int     `koanf:"burst" desc:"Requests at once after a rest, default a second's worth."`
 	Least     float64 `koanf:"least" desc:"Requests a second that refusals never slow it down below, default 1."`
+}
+
+// Removals bounds the deletions and deactivations at a target. What would
+// exceed both bounds is held.
+type Removals struct {
+	MaxPerHour *int `koanf:"maxPerHour" desc:"Deletions and deactivations that are always made within an hour, default 20. What exceeds this and maxPercent waits for a decision (orgsync holds)."`
+	MaxPercent *int `koanf:"maxPercent" desc:"Percentage of what the target has that may be deleted or deactivated within an hour, default 5; with 100 nothing is held."`
 }
 
 // LDAP is where a target of type ldap is written to.

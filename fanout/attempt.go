@@ -39,6 +39,9 @@ func (r *round) call(ctx context.Context, op string, send func(context.Context) 
 	if err != nil {
 		outcome = string(target.ClassOf(err))
 	}
+	if err == nil {
+		r.taken(ctx)
+	}
 	r.metrics.deliveries.WithLabelValues(r.Name, op, outcome).Inc()
 	r.metrics.seconds.WithLabelValues(r.Name, op).Observe(time.Since(began).Seconds())
 	if ctx.Err() == nil && r.gate.answered(err) {
@@ -104,10 +107,18 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 		slot.State, slot.DueAt = storage.SlotRetrying, r.limited(ctx, err)
 		r.halt()
 	case target.Permanent, target.Conflict:
+		if r.refused(err) {
+			slot.State, slot.DueAt = storage.SlotRetrying, now
+			break
+		}
 		slot.State = storage.SlotDead
 		slot.Attempts++
 		r.logger.Warn("dead letter", "scope", r.scope.String(), "kind", slot.Kind.String(), "key", slot.Key, "error", err)
 	default: // transient, needs-parent, gone
+		if class == target.Transient && r.gate.onTrial() {
+			r.gate.failedTrial()
+			r.halt()
+		}
 		slot.Attempts++
 		slot.State, slot.DueAt = storage.SlotRetrying, now.Add(r.backoff(slot.Attempts))
 	}

@@ -16,7 +16,11 @@ func (r *round) putUsers(ctx context.Context, tasks []storage.Task) (absent []st
 	for _, t := range tasks {
 		switch what, _ := r.decideUser(t.User, known(t)); what {
 		case fateAbsent:
-			absent = append(absent, t)
+			if r.softly(t) {
+				put = append(put, t)
+			} else {
+				absent = append(absent, t)
+			}
 		case fateLeave:
 			r.left(t.Slot)
 		default:
@@ -69,10 +73,18 @@ func (r *round) surroundings(ctx context.Context, users []storage.Task) (surroun
 
 func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) {
 	_, active := r.decideUser(t.User, known(t))
-	want := renderUser(r.scope, t.User, s.tenant, s.departments[t.User.OrgCode].Department, r.UserNames, active)
+	want, err := r.RenderUser(r.scope, t.User, s.tenant, s.departments[t.User.OrgCode].Department, active)
+	if err != nil {
+		r.failed(ctx, t.Slot, err)
+		return
+	}
 	hash := digestUser(want)
 	slot := t.Slot
-	if !upToDate(slot, hash) {
+	there := hasUser(slot, hash, active)
+	if !active {
+		hash += inactiveMark
+	}
+	if !there {
 		want.Object = objectOf(r.scope, t)
 		err := r.call(ctx, "put user", func(ctx context.Context) (err error) {
 			slot.RemoteID, err = r.Connector.PutUser(ctx, want)
@@ -83,7 +95,16 @@ func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) {
 			return
 		}
 	}
+	if what, _ := r.decideUser(t.User, known(t)); what == fateAbsent {
+		r.leaving(slot, t.User, hash)
+		return
+	}
 	r.delivered(slot, hash)
+}
+
+// hasUser reports whether the target is known to have the account as rendered.
+func hasUser(slot storage.Slot, hash string, active bool) bool {
+	return upToDate(slot, hash) || !active && upToDate(slot, hash+inactiveMark)
 }
 
 func (r *round) deleteUsers(ctx context.Context, tasks []storage.Task) error {

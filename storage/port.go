@@ -85,8 +85,8 @@ type RelayOptions struct {
 	Placements bool
 }
 
-// Fanout is what delivering needs of a store.
-type Fanout interface {
+// Marking is how a change makes slots due.
+type Marking interface {
 	// Relay turns the next changes of the feed (at most limit entities) into
 	// slots of the target and remembers how far it came, atomically. A changed
 	// department also marks the slots of the users in it, a changed tenant
@@ -96,6 +96,18 @@ type Fanout interface {
 	// It returns how many changes it read and the scopes with slots to deliver;
 	// 0 means that the target has caught up.
 	Relay(ctx context.Context, targetName string, options RelayOptions, limit int) (read int, scopes []directory.Scope, err error)
+
+	// Rerender makes the department and user slots of a target that are
+	// delivered or dead pending, unless fingerprint names the way in which they
+	// were rendered last, and notes it once all are. What then comes out as it
+	// was delivered is not sent again. It works in small steps, may be
+	// interrupted and begun again, and returns how many it made pending.
+	Rerender(ctx context.Context, targetName, fingerprint string) (int, error)
+}
+
+// Fanout is what delivering needs of a store.
+type Fanout interface {
+	Marking
 
 	// DueScopes lists the scopes in which the target has slots due at now,
 	// and when the next of the others becomes due (zero: none is waiting).
@@ -125,7 +137,7 @@ type Fanout interface {
 	Lookup(ctx context.Context, targetName string, scope directory.Scope, kind SlotKind, keys []string) (map[string]Task, error)
 
 	// Settle writes the outcome of attempts, atomically: every member of each
-	// slot but Desired. A slot whose desired version moved on meanwhile stays
+	// slot but Desired and Kept. A slot whose desired version moved on meanwhile stays
 	// pending. When the RemoteID of a department or user slot changes, these
 	// become pending and keep their Attempts: the placement or membership of
 	// that object, and, of a department, the placements and memberships in it
@@ -142,7 +154,8 @@ type Fanout interface {
 	MarkUsers(ctx context.Context, targetName string, scope directory.Scope, after string, limit int) (last string, err error)
 
 	// Replay makes dead or retrying slots that match pending, at once, and
-	// returns how many.
+	// returns how many. Kept ones only if the filter asks for them: their
+	// removal is then asked for anew.
 	Replay(ctx context.Context, filter DeliveryFilter) (int, error)
 
 	// Tenant reads the scope's tenant for rendering users.
@@ -272,10 +285,12 @@ type Swept struct{ Journal, Tombstones, TestData int }
 type Store interface {
 	Intake
 	Fanout
+	Targets
 	Wakeups
 	Reader
 	Health
 	Sweeper
+	Resyncs
 	Instances
 	Close() error
 }

@@ -51,7 +51,6 @@ CREATE TABLE journal (
   result TEXT NOT NULL DEFAULT '',
   counts TEXT NOT NULL DEFAULT '',
   note TEXT NOT NULL DEFAULT '',
-  decided_at INTEGER NOT NULL DEFAULT 0,
   size INTEGER NOT NULL,
   decisions BLOB,
   raw BLOB

@@ -42,6 +42,9 @@ func eventful(b *bundle) {
 	b.apply(debug, departments("t"))
 	b.relay("corp", storage.RelayOptions{Placements: true})
 	b.deliver("corp", acme)
+	_, err := b.store.Rerender(b.ctx, "corp", "mapped")
+	require.NoError(b, err)
+	b.deliver("corp", acme)
 	gone := department("b", "", 2)
 	gone.Deleted = true
 	b.apply(acme, &directory.Plan{Departments: []directory.Department{gone}, Delta: directory.Delta{Departments: -1}, Decisions: []directory.Decision{{Kind: directory.KindDepartment, Key: "b"}}})
@@ -54,9 +57,19 @@ func eventful(b *bundle) {
 	failed.State, failed.ErrorClass, failed.LastError, failed.Attempts = storage.SlotDead, "permanent", "refused", 3
 	b.settle(failed)
 	decided := b.hold("a")
-	_, err := b.store.Decide(b.ctx, decided.ID, "no", reject)
+	_, err = b.store.Decide(b.ctx, decided.ID, "no", reject)
 	require.NoError(b, err)
 	b.hold("a")
+	b.apply(other, &directory.Plan{Users: []directory.User{user("li", "x", 1), user("wu", "x", 1)}, Delta: directory.Delta{Users: 2}})
+	b.relay("corp", storage.RelayOptions{})
+	b.held("corp", other)
+	_, err = b.store.DecideHeld(b.ctx, storage.DeliveryFilter{Target: "corp", Key: "li"}, false)
+	require.NoError(b, err)
+	_, err = b.store.UpdateTarget(b.ctx, "corp", func(r *storage.TargetRecord) error {
+		r.Stop = &storage.Stop{State: storage.StopPaused, By: "ann", Since: b.clock.now()}
+		return nil
+	})
+	require.NoError(b, err)
 	require.NoError(b, b.store.Accept(b.ctx, b.record(other, directory.AllOrgSync), []byte("interrupted")))
 	b.create(newInstance("i/1"), "order/2", "order/1")
 	_, err = b.store.ChangeInstance(b.ctx, directory.Prod, "i/1", "order/0", func(i *directory.Instance, _ bool) (bool, error) {
@@ -79,7 +92,7 @@ func RunMoves(t *testing.T, from, to Factory) {
 		for i := range records {
 			kinds[records[i].Kind()] = true
 		}
-		require.Len(t, kinds, 6, "one of everything")
+		require.Len(t, kinds, 7, "one of everything")
 
 		store := target.store.(movable)
 		require.NoError(t, store.BeginLoad(t.Context(), "m"))

@@ -1,0 +1,218 @@
+package fanout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
+)
+
+const (
+	// defaultQuarantineAfter is how many objects in a row a target may refuse
+	// before it, and not they, is taken to be at fault.
+	defaultQuarantineAfter = 20
+	// trialFirst and trialMost bound the wait before a quarantined target is
+	// tried again; it doubles with each trial.
+	trialFirst = time.Minute
+	trialMost  = time.Hour
+	// takenLately is how long a target that takes one tenant's objects is not
+	// to blame for refusing another's.
+	takenLately = 10 * time.Minute
+)
+
+// refusals counts the objects that a target has refused since it took one, and
+// remembers of which tenants. Only the gate touches it.
+type refusals struct {
+	inARow int
+	scope  directory.Scope // of the first; many: there are others
+	many   bool
+	// taken is when the target last took something, of the tenant it did last,
+	// and of the one before that.
+	taken [2]taking
+}
+
+type taking struct {
+	scope directory.Scope
+	at    time.Time
+}
+
+func (r *refusals) took(scope directory.Scope, now time.Time) {
+	if r.taken[0].scope != scope {
+		r.taken[1] = r.taken[0]
+	}
+	r.taken[0] = taking{scope, now}
+	r.inARow, r.many = 0, false
+}
+
+// refused counts one more, and reports whether the target is at fault: it has
+// refused so many in a row, and not of a single tenant while it took another's.
+func (r *refusals) refused(scope directory.Scope, now time.Time, most int) bool {
+	if r.inARow == 0 {
+		r.scope = scope
+	}
+	r.inARow++
+	r.many = r.many || r.scope != scope
+	if r.inARow < most {
+		return false
+	}
+	for _, t := range r.taken {
+		if !r.many && !t.at.IsZero() && t.scope != r.scope && now.Before(t.at.Add(takenLately)) {
+			return false
+		}
+	}
+	return true
+}
+
+// refused notes that the target refused an object. atFault says that the target
+// is to blame, quarantine that it is to be quarantined for it now.
+func (g *gate) refused(scope directory.Scope, most int) (atFault, quarantine bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	quarantined := g.stop != nil && g.stop.State == storage.StopQuarantined
+	tripped := g.refusals.refused(scope, g.now(), most)
+	g.trial = false
+	if tripped && g.stop == nil && !g.tripping {
+		g.tripping = true
+		return true, true
+	}
+	return tripped || quarantined, false
+}
+
+// took notes that the target took an object, and reports whether that ends its
+// quarantine.
+func (g *gate) took(scope directory.Scope) (healed bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.refusals.took(scope, g.now())
+	return g.stop != nil && g.stop.State == storage.StopQuarantined
+}
+
+// trialDue reports whether a quarantined target is to be tried.
+func (g *gate) trialDue() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.stop != nil && g.stop.State == storage.StopQuarantined && !g.trial && !g.now().Before(g.stop.NextTrial)
+}
+
+// try lets a quarantined target be probed, and sent to until it fails.
+func (g *gate) try() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.trial, g.state, g.nextProbe = true, Down, time.Time{}
+}
+
+// failedTrial ends a trial.
+func (g *gate) failedTrial() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.trial = false
+}
+
+// onTrial reports that a quarantined target is being tried here.
+func (g *gate) onTrial() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.trial
+}
+
+// refused notes that the target refused an object, and reports whether the
+// target is at fault rather than the object.
+func (r *round) refused(cause error) bool {
+	atFault, quarantine := r.gate.refused(r.scope, r.QuarantineAfter)
+	if quarantine {
+		r.quarantine(cause)
+	}
+	if atFault {
+		r.halt()
+	}
+	return atFault
+}
+
+// quarantine stops the target on all replicas until a trial succeeds.
+func (r *runner) quarantine(cause error) {
+	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+	defer cancel()
+	now := r.options.Now().UTC()
+	stop := storage.Stop{
+		State: storage.StopQuarantined, Since: now, NextTrial: now.Add(trialFirst),
+		Reason: cut(fmt.Sprintf("%d objects in a row refused: %v", r.QuarantineAfter, cause), maxReason),
+	}
+	r.logger.Error("target is quarantined: it refuses whatever it is sent; it is tried now and then", "nextTrial", stop.NextTrial, "error", cause)
+	err := r.update(ctx, func(record *storage.TargetRecord) error {
+		if record.Stop != nil {
+			return errUnchanged
+		}
+		record.Stop = &stop
+		return nil
+	})
+	if err != nil {
+		r.logger.Error("the quarantine is forgotten by a restart", "error", err)
+		r.gate.follow(&stop)
+	}
+	r.gate.closed()
+	r.tell(ctx)
+}
+
+// tryQuarantined takes the next trial of a quarantined target for this replica,
+// if no other one has.
+func (r *runner) tryQuarantined(ctx context.Context) error {
+	if !r.gate.trialDue() {
+		return nil
+	}
+	now, taken := r.options.Now().UTC(), false
+	err := r.update(ctx, func(record *storage.TargetRecord) error {
+		stop := record.Stop
+		taken = stop != nil && stop.State == storage.StopQuarantined && !now.Before(stop.NextTrial)
+		if !taken {
+			return errUnchanged
+		}
+		next := *stop
+		next.Trials++
+		next.NextTrial = now.Add(min(trialMost, trialFirst<<min(next.Trials, 10)))
+		record.Stop = &next
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if !taken {
+		r.readAt = time.Time{} // another replica was first
+		return nil
+	}
+	r.logger.Debug("quarantined target is tried")
+	r.gate.try()
+	return nil
+}
+
+// heal ends a quarantine: the target took something, or nothing waits for it
+// and it answers.
+func (r *runner) heal(ctx context.Context) error {
+	healed := false
+	err := r.update(ctx, func(record *storage.TargetRecord) error {
+		healed = record.Stop != nil && record.Stop.State == storage.StopQuarantined
+		if !healed {
+			return errUnchanged
+		}
+		record.Stop = nil
+		return nil
+	})
+	if err != nil || !healed {
+		return err
+	}
+	r.logger.Info("target leaves its quarantine; what it refused before is to be replayed: POST /api/v1/deliveries/replay")
+	r.tell(ctx)
+	return nil
+}
+
+// taken notes that the target took an object.
+func (r *round) taken(ctx context.Context) {
+	if !r.gate.took(r.scope) {
+		return
+	}
+	if err := r.heal(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		r.logger.Warn("the target works, and its quarantine could not be ended; it is tried again", "error", err)
+	}
+}
