@@ -305,6 +305,50 @@ func TestAServerThatTalksNonsenseIsDown(t *testing.T) {
 	}
 }
 
+// endless lets anybody in, and answers every search with entries without end.
+func endless(conn net.Conn) {
+	reply := func(id int64, operation *ber.Packet) []byte {
+		message := ber.Encode(ber.ClassUniversal, ber.TypeConstructed, ber.TagSequence, nil, "")
+		message.AppendChild(ber.NewInteger(ber.ClassUniversal, ber.TypePrimitive, ber.TagInteger, id, ""))
+		message.AppendChild(operation)
+		return message.Bytes()
+	}
+	for {
+		request, err := ber.ReadPacket(conn)
+		if err != nil || len(request.Children) < 2 {
+			return
+		}
+		id, _ := request.Children[0].Value.(int64)
+		if request.Children[1].Tag == 0 { // bind
+			done := ber.Encode(ber.ClassApplication, ber.TypeConstructed, 1, nil, "")
+			done.AppendChild(ber.NewInteger(ber.ClassUniversal, ber.TypePrimitive, ber.TagEnumerated, 0, ""))
+			done.AppendChild(ber.NewString(ber.ClassUniversal, ber.TypePrimitive, ber.TagOctetString, "", ""))
+			done.AppendChild(ber.NewString(ber.ClassUniversal, ber.TypePrimitive, ber.TagOctetString, "", ""))
+			_, _ = conn.Write(reply(id, done))
+			continue
+		}
+		entry := ber.Encode(ber.ClassApplication, ber.TypeConstructed, 4, nil, "")
+		entry.AppendChild(ber.NewString(ber.ClassUniversal, ber.TypePrimitive, ber.TagOctetString, "cn="+strings.Repeat("x", 1<<20), ""))
+		entry.AppendChild(ber.Encode(ber.ClassUniversal, ber.TypeConstructed, ber.TagSequence, nil, ""))
+		for one := reply(id, entry); err == nil; {
+			_, err = conn.Write(one)
+		}
+		return
+	}
+}
+
+func TestEntriesWithoutEndAreNotReadToTheirEnd(t *testing.T) {
+	t.Parallel()
+	c := open(t, ldap.Config{
+		URL: speak(t, endless), Plaintext: true, BindDN: slapd.Admin, Password: slapd.Password, BaseDN: slapd.Suffix, Timeout: time.Minute,
+	})
+	_, err := c.Describe(t.Context())
+	requireClass(t, target.Down, err)
+	require.ErrorContains(t, err, "larger than 64 MiB")
+	_, err = c.PutUser(t.Context(), user("zhang", ""))
+	require.ErrorContains(t, err, "larger than 64 MiB")
+}
+
 func TestWaysIn(t *testing.T) {
 	t.Parallel()
 	base := ldap.Config{BindDN: slapd.Admin, Password: slapd.Password, BaseDN: slapd.Suffix, CAFile: server.CAFile}

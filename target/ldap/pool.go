@@ -47,7 +47,7 @@ type pool struct {
 // session is a bound connection.
 type session struct {
 	conn *ldapv3.Conn
-	raw  net.Conn
+	raw  *metered
 	used time.Time
 }
 
@@ -69,6 +69,7 @@ func (p *pool) do(ctx context.Context, op string, operate func(*ldapv3.Conn) err
 		return openError(op, err)
 	}
 	_ = s.raw.SetDeadline(time.Now().Add(p.config.Timeout))
+	s.raw.allow(maxAnswer)
 	stop := context.AfterFunc(ctx, func() { _ = s.raw.Close() })
 	err = operate(s.conn)
 	if !stop() || broken(err) || !p.put(s) {
@@ -136,16 +137,18 @@ func (p *pool) open(ctx context.Context) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.config.Timeout)
 	defer cancel()
 	network, address, secure := endpoint(p.config.URL)
-	raw, err := egress.Dialer(!p.config.DenyPrivate).DialContext(ctx, network, address)
+	dialled, err := egress.Dialer(!p.config.DenyPrivate).DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
+	raw := &metered{Conn: dialled}
+	raw.allow(maxAnswer)
 	defer context.AfterFunc(ctx, func() { _ = raw.Close() })()
 	trust := p.trust.Clone()
 	if host, _, err := net.SplitHostPort(address); err == nil {
 		trust.ServerName = host
 	}
-	wire := raw
+	var wire net.Conn = raw
 	if secure {
 		encrypted := tls.Client(raw, trust)
 		if err := encrypted.HandshakeContext(ctx); err != nil {

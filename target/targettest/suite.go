@@ -65,7 +65,7 @@ const (
 	// patience is how long a connector waits for an answer where none is to
 	// fail for its slowness, impatience where it is.
 	patience   = time.Minute
-	impatience = time.Second
+	impatience = 3 * time.Second
 )
 
 // Run runs the whole suite. The server is shared by all tests.
@@ -77,7 +77,7 @@ func Run(t *testing.T, bench Bench) {
 	all := make(map[string]func(*law))
 	for part, laws := range map[string]map[string]func(*law){
 		"objects": objectLaws, "found again": searchLaws, "members": memberLaws, "failures": failureLaws, "classes": classLaws(), "checks": checkLaws,
-		"lists": listLaws, "failures/lists": brokenLists,
+		"lists": listLaws, "failures/lists": brokenLists, "hostile": hostileLaws(),
 	} {
 		for name, test := range laws {
 			if len(bench.Parts) > 0 && !slices.Contains(bench.Parts, part) {
@@ -95,7 +95,7 @@ func Run(t *testing.T, bench Bench) {
 			if reason := bench.Deviations[name]; reason != "" {
 				t.Skip(reason)
 			}
-			if bench.Bare && (strings.HasPrefix(name, "failures/") || strings.HasPrefix(name, "classes/")) {
+			if bench.Bare && (strings.HasPrefix(name, "failures/") || strings.HasPrefix(name, "classes/") || strings.HasPrefix(name, "hostile/")) {
 				t.Skip(noWire)
 			}
 			test(newLaw(t, bench))
