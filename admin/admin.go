@@ -61,6 +61,17 @@ type Deliverer interface {
 	Decide(ctx context.Context, filter storage.DeliveryFilter, decision storage.HeldDecision) (removals int, err error)
 }
 
+// Resyncer compares a target with the store.
+type Resyncer interface {
+	Resync(ctx context.Context, name string, options fanout.ResyncOptions) (storage.Resync, error)
+}
+
+// Reports reads what resyncs have found.
+type Reports interface {
+	Resyncs(ctx context.Context, targetName string, page storage.Page) ([]storage.Resync, string, error)
+	Resync(ctx context.Context, id string) (storage.Resync, error)
+}
+
 // Options are what the API serves from.
 type Options struct {
 	Token     string
@@ -70,6 +81,8 @@ type Options struct {
 	Decider   Decider
 	Restorer  Restorer
 	Deliverer Deliverer
+	Resyncer  Resyncer
+	Reports   Reports
 	// Instances and Completer serve the instances; nil leaves their routes out.
 	Instances Instances
 	Completer Completer
@@ -142,6 +155,9 @@ func (a *API) Register(router gin.IRouter) {
 	api.POST("/targets/:name/resume", takes(nil), a.resume)
 	api.POST("/targets/:name/deletions/approve", takes(scope), a.approveDeletions)
 	api.POST("/targets/:name/deletions/reject", takes(scope), a.rejectDeletions)
+	api.POST("/targets/:name/resync", takes([]string{"dryRun", "acceptMissing"}), a.resync)
+	api.GET("/targets/:name/resyncs", takes([]string{"limit", "cursor"}), a.resyncs)
+	api.GET("/targets/:name/resyncs/:id", takes([]string{"format"}), a.resyncReport)
 	if a.Instances != nil {
 		a.registerInstances(api)
 	}

@@ -80,11 +80,12 @@ func statusOf(err error) int {
 	switch {
 	case isBad, errors.Is(err, storage.ErrBadCursor):
 		return http.StatusBadRequest
-	case isLarge:
+	case isLarge, errors.Is(err, fanout.ErrCannotList):
 		return http.StatusUnprocessableEntity
 	case errors.Is(err, storage.ErrNotFound), errors.Is(err, fanout.ErrUnknownTarget):
 		return http.StatusNotFound
-	case errors.Is(err, storage.ErrConflict), errors.Is(err, fanout.ErrNothingHeld), errors.Is(err, restore.ErrRefused):
+	case errors.Is(err, storage.ErrConflict), errors.Is(err, fanout.ErrNothingHeld), errors.Is(err, restore.ErrRefused),
+		errors.Is(err, fanout.ErrResyncing), errors.Is(err, fanout.ErrUnfit):
 		return http.StatusConflict
 	case errors.Is(err, context.DeadlineExceeded):
 		return http.StatusServiceUnavailable

@@ -88,11 +88,21 @@ type observed struct {
 
 func (o *observed) Settle(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {
 	err := o.Store.Settle(ctx, lease, slots)
+	o.tell()
+	return err
+}
+
+func (o *observed) SaveResync(ctx context.Context, resync storage.Resync, keep int) error {
+	err := o.Store.SaveResync(ctx, resync, keep)
+	o.tell()
+	return err
+}
+
+func (o *observed) tell() {
 	select {
 	case o.settled <- struct{}{}:
 	default:
 	}
-	return err
 }
 
 type safeBuffer struct {
@@ -134,7 +144,7 @@ func newWorld(t *testing.T, edit ...func(*admin.Options)) *world {
 	w.startSCIM(logger, registry)
 
 	options := admin.Options{
-		Token: token, Reader: w.store, Replayer: w.store, Health: w.store, Decider: w.intake, Deliverer: w.fanout,
+		Token: token, Reader: w.store, Replayer: w.store, Health: w.store, Decider: w.intake, Deliverer: w.fanout, Resyncer: w.fanout, Reports: w.store,
 		Matches:  func(_ string, scope directory.Scope) bool { return scope.Dataset == directory.Prod },
 		Revealer: keyring, Gatherer: registry, Logger: logger, Now: w.now,
 	}

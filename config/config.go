@@ -81,6 +81,7 @@ type Target struct {
 	Timeout          time.Duration `koanf:"timeout" desc:"Of one request, default 30s."`
 	CAFile           string        `koanf:"caFile" desc:"PEM of further certificate authorities to trust."`
 	AllowPrivate     *bool         `koanf:"allowPrivate" desc:"Whether private and loopback addresses may be dialled: by default not for webhook, but for the others. Link-local and metadata addresses never are."`
+	ResyncEvery      time.Duration `koanf:"resyncEvery" desc:"How often the target is read out, compared and repaired, such as 24h; 0 for never (the default). Not for webhook."`
 	Plaintext        bool          `koanf:"plaintext" desc:"Let credentials and personal data go unencrypted to another machine: http://, or ldap:// without StartTLS."`
 	Realm            string        `koanf:"realm" desc:"For keycloak: the realm."`
 	QuarantineAfter  int           `koanf:"quarantineAfter" desc:"Objects refused in a row after which the target is quarantined, default 20."`
@@ -90,6 +91,13 @@ type Target struct {
 	Rate             Rate          `koanf:"rate"`
 	SCIM             SCIM          `koanf:"scim"`
 	LDAP             LDAP          `koanf:"ldap"`
+	Mapping          Mapping       `koanf:"mapping"`
+}
+
+// Mapping is expressions by the attribute that they set at the target.
+type Mapping struct {
+	User       map[string]string `koanf:"user" desc:"Attributes of an account and the expressions they are set by (docs/mapping.md)."`
+	Department map[string]string `koanf:"department" desc:"Attributes of a department, likewise."`
 }
 
 // SCIM says how to speak to a target of type scim, where its profile's word is

@@ -10,10 +10,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // minKeyLength is the shortest access key or token taken, in characters.
 const minKeyLength = 8
+
+// minResyncEvery is the shortest time between two resyncs of a target that the
+// schedule takes: each reads the whole of it.
+const minResyncEvery = 5 * time.Minute
 
 var (
 	namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
@@ -114,6 +119,8 @@ func (v *checker) target(path string, t *Target) {
 	if t.Removals.MaxPercent != nil {
 		v.checkf(*t.Removals.MaxPercent >= 0 && *t.Removals.MaxPercent <= 100, path+".removals.maxPercent", "want 0 to 100")
 	}
+	v.checkf(t.ResyncEvery == 0 || t.ResyncEvery >= minResyncEvery, path+".resyncEvery", "%s: want 0 or at least %s", t.ResyncEvery, minResyncEvery)
+	v.checkf(t.ResyncEvery == 0 || t.Type != "webhook", path+".resyncEvery", "not for webhook: there is nothing to read out")
 	v.rate(path+".rate", &t.Rate)
 	v.checkf(t.Backoff.Base >= 0, path+".backoff.base", "less than 0")
 	v.checkf(t.Backoff.Max == 0 || t.Backoff.Max >= t.Backoff.Base, path+".backoff.max", "less than backoff.base")
@@ -140,6 +147,8 @@ func (v *checker) fits(path string, t *Target) {
 	v.checkf(t.Type == "scim" || t.Parents == "", path+".parents", "for scim only")
 	v.checkf(t.Type == "scim" || t.MembersPerChange == 0, path+".membersPerChange", "for scim only")
 	v.checkf(t.Type == "keycloak" || t.Realm == "", path+".realm", "for keycloak only")
+	v.checkf(t.Type != "webhook" || len(t.Mapping.User)+len(t.Mapping.Department) == 0, path+".mapping",
+		"not for webhook: its messages are whole snapshots; map where they are received")
 	v.checkf(t.Type == "scim" || t.SCIM == SCIM{}, path+".scim", "for scim only")
 	v.checkf(t.Type == "ldap" || t.LDAP == LDAP{}, path+".ldap", "for ldap only")
 }

@@ -106,3 +106,18 @@ func (k *Kind) UnmarshalText(text []byte) (err error) {
 func (s Scope) ExternalID(key string) string {
 	return s.String() + "/" + url.PathEscape(key)
 }
+
+// ParseExternalID reads what Scope.ExternalID wrote.
+func ParseExternalID(text string) (scope Scope, key string, err error) {
+	at := strings.LastIndexByte(text, '/')
+	if at < 0 {
+		return Scope{}, "", fmt.Errorf("external id %q: not one of ours", text)
+	}
+	if scope, err = ParseScope(text[:at]); err != nil {
+		return Scope{}, "", fmt.Errorf("external id %q: %w", text, err)
+	}
+	if key, err = url.PathUnescape(text[at+1:]); err != nil || scope.ExternalID(key) != text {
+		return Scope{}, "", fmt.Errorf("external id %q: not one of ours", text)
+	}
+	return scope, key, nil
+}

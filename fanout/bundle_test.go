@@ -116,6 +116,7 @@ func (c *clock) wakeRequest(runner time.Time) {
 type peer struct {
 	*scimserver.Server
 	proxy *targettest.Proxy
+	url   string // of the server itself
 }
 
 // newPeer starts a peer and makes it a target.
@@ -133,7 +134,7 @@ func peerOf(t testing.TB, name string, options scimserver.Options) (*peer, Targe
 	require.NoError(t, err)
 	listening := httptest.NewServer(server)
 	t.Cleanup(listening.Close)
-	p := &peer{Server: server, proxy: targettest.NewProxy(t, listening.URL)}
+	p := &peer{Server: server, proxy: targettest.NewProxy(t, listening.URL), url: listening.URL}
 	connector, err := scim.New(scim.Config{URL: p.proxy.URL, BearerToken: "token", Timeout: 2 * time.Second, ShortRetries: -1, MembersPerChange: 5})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, connector.Close()) })
@@ -169,6 +170,8 @@ type bundle struct {
 	mu    sync.Mutex
 	rests map[string]rest
 	moved chan struct{}
+
+	resyncs chan storage.Resync // those that ended
 }
 
 // rest is the latest pause of a target's runner.
@@ -180,7 +183,7 @@ type rest struct {
 func newBundle(t testing.TB, targets ...Target) *bundle {
 	b := &bundle{
 		TB: t, clock: &clock{at: epoch, waiters: make(map[chan time.Time]time.Time)}, targets: targets,
-		rests: make(map[string]rest), moved: make(chan struct{}),
+		rests: make(map[string]rest), moved: make(chan struct{}), resyncs: make(chan storage.Resync, 16),
 	}
 	store, err := embedded.Open(t.Context(), t.TempDir(), embedded.Options{Now: b.clock.now})
 	require.NoError(t, err)
@@ -197,7 +200,7 @@ func (b *bundle) start() *bundle {
 	f, err := New(b.using, b.targets, Options{
 		Now: b.clock.now, At: b.clock.wakeAt, Logger: slog.New(slog.DiscardHandler),
 		Jitter:  func(n time.Duration) time.Duration { return n - 1 },
-		resting: b.noteRest,
+		resting: b.noteRest, resynced: func(r storage.Resync) { b.resyncs <- r },
 	})
 	require.NoError(b, err)
 	b.mu.Lock()

@@ -29,6 +29,9 @@ type Store interface {
 	storage.Fanout
 	storage.Targets
 	storage.Wakeups
+	storage.Resyncs
+	// Deliveries reads slots for a resync (see storage.Reader).
+	Deliveries(ctx context.Context, filter storage.DeliveryFilter, page storage.Page) ([]storage.Slot, string, error)
 	// Instance reads how an instance stands (see storage.Instances).
 	Instance(ctx context.Context, dataset directory.Dataset, id string) (directory.Instance, error)
 	// States lists the tenants of an instance (see storage.Reader).
@@ -95,6 +98,16 @@ const (
 	Plain     Naming = "plain"     // userName
 )
 
+// Mapping sets what is mapped of an object, before it is sent. It is a function
+// of what it is given: nothing else may change what comes out. It fails with a
+// *target.Error.
+type Mapping interface {
+	MapUser(into *target.User, scope directory.Scope, u *directory.User, tenant *directory.Tenant, department *directory.Department) error
+	MapDepartment(into *target.Department, scope directory.Scope, d *directory.Department) error
+	// Fingerprint names the mapping.
+	Fingerprint() string
+}
+
 // Target is one downstream identity provider and how to treat it.
 type Target struct {
 	// Name is unique; it appears in status, metrics, URLs and slots.
@@ -113,6 +126,11 @@ type Target struct {
 	OnFreeze, OnRelease Policy
 	// UserNames defaults to Qualified.
 	UserNames Naming
+	// Mapping maps attributes of users and departments; nil for none.
+	Mapping Mapping
+	// ResyncEvery is how often the target is compared with the store and
+	// repaired; zero for never.
+	ResyncEvery time.Duration
 	// Concurrency bounds the requests under way at once, default 8.
 	Concurrency int
 	// Rate bounds the requests of all replicas; the zero value leaves it to
@@ -149,6 +167,8 @@ type Options struct {
 
 	// resting hears of a runner that has nothing to do but wait.
 	resting func(targetName string, pause pause)
+	// resynced hears of a resync that has ended.
+	resynced func(storage.Resync)
 }
 
 // pause is a wait of a runner: how many rounds go on beside it, the store's

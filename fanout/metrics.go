@@ -9,6 +9,9 @@ type metrics struct {
 	state      *prometheus.GaugeVec
 	removals   *prometheus.CounterVec
 	held       *prometheus.GaugeVec
+	resyncs    *prometheus.CounterVec
+	drift      *prometheus.GaugeVec
+	compared   *prometheus.GaugeVec
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -38,9 +41,21 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "orgsync_target_held",
 			Help: "1 while deletions or deactivations at the target wait for a decision.",
 		}, []string{"target"}),
+		resyncs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "orgsync_resyncs_total",
+			Help: "Resyncs by target, whether they were dry runs, and how they ended.",
+		}, []string{"target", "dry_run", "state"}),
+		drift: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "orgsync_drift",
+			Help: "Differences that the latest resync of a target found, by finding.",
+		}, []string{"target", "finding"}),
+		compared: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "orgsync_resync_timestamp_seconds",
+			Help: "When the latest resync that read a target to its end began.",
+		}, []string{"target"}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.deliveries, m.seconds, m.up, m.state, m.removals, m.held)
+		registerer.MustRegister(m.deliveries, m.seconds, m.up, m.state, m.removals, m.held, m.resyncs, m.drift, m.compared)
 	}
 	return m
 }

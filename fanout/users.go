@@ -73,15 +73,18 @@ func (r *round) surroundings(ctx context.Context, users []storage.Task) (surroun
 
 func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) {
 	_, active := r.decideUser(t.User, known(t))
-	want := renderUser(r.scope, t.User, s.tenant, s.departments[t.User.OrgCode].Department, r.UserNames, active)
+	want, err := r.RenderUser(r.scope, t.User, s.tenant, s.departments[t.User.OrgCode].Department, active)
+	if err != nil {
+		r.failed(ctx, t.Slot, err)
+		return
+	}
 	hash := digestUser(want)
 	slot := t.Slot
-	sent := !upToDate(slot, hash)
+	there := hasUser(slot, hash, active)
 	if !active {
 		hash += inactiveMark
-		sent = sent && !upToDate(slot, hash)
 	}
-	if sent {
+	if !there {
 		want.Object = objectOf(r.scope, t)
 		err := r.call(ctx, "put user", func(ctx context.Context) (err error) {
 			slot.RemoteID, err = r.Connector.PutUser(ctx, want)
@@ -97,6 +100,11 @@ func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) {
 		return
 	}
 	r.delivered(slot, hash)
+}
+
+// hasUser reports whether the target is known to have the account as rendered.
+func hasUser(slot storage.Slot, hash string, active bool) bool {
+	return upToDate(slot, hash) || !active && upToDate(slot, hash+inactiveMark)
 }
 
 func (r *round) deleteUsers(ctx context.Context, tasks []storage.Task) error {

@@ -46,6 +46,17 @@ func (k SlotKind) String() string {
 // MarshalText writes the kind's name.
 func (k SlotKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
 
+// UnmarshalText reads the kind's name.
+func (k *SlotKind) UnmarshalText(text []byte) error {
+	for kind := SlotDepartment; kind <= SlotMembership; kind++ {
+		if kind.String() == string(text) {
+			*k = kind
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown kind %q: want department, user, placement or membership", text)
+}
+
 // SlotState is where a slot stands.
 type SlotState uint8
 

@@ -72,6 +72,8 @@ func (f *apiFlags) client(s *settings) (*apiClient, error) {
 	return a, nil
 }
 
+// call sends body as JSON and reads the answer's JSON into into; a *[]byte takes
+// the answer as it comes.
 func (a *apiClient) call(ctx context.Context, method, path string, query url.Values, body, into any) error {
 	var reader io.Reader
 	if body != nil {
@@ -101,12 +103,16 @@ func (a *apiClient) call(ctx context.Context, method, path string, query url.Val
 	if response.StatusCode == http.StatusUnauthorized {
 		return fmt.Errorf("%s does not take the admin token; give the right one with --token-file or %sADMIN_TOKEN", a.base, config.Prefix)
 	}
-	if response.StatusCode != http.StatusOK {
+	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusAccepted {
 		var problem struct{ Title, Detail string }
 		if json.Unmarshal(text, &problem) == nil && problem.Detail != "" {
 			return errors.New(problem.Title + ": " + problem.Detail)
 		}
 		return fmt.Errorf("%s%s: HTTP %d; is this an orgsync?", a.base, path, response.StatusCode)
+	}
+	if raw, ok := into.(*[]byte); ok {
+		*raw = text
+		return nil
 	}
 	if into == nil {
 		return nil

@@ -86,7 +86,7 @@ func runIn(ctx context.Context, t *testing.T, options simulate.Options, only ...
 	cases, err := simulate.Select(simulate.Catalogue(), only)
 	require.NoError(t, err)
 	if options.HTTP == nil {
-		options.HTTP = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		options.HTTP = &http.Client{Transport: &http.Transport{}} // whose connections the run closes
 	}
 	runner, err := simulate.New(cases, options)
 	require.NoError(t, err)
@@ -153,14 +153,18 @@ type wrong func(w http.ResponseWriter, c *call, r *reply) (answered bool)
 // worse puts a wrong server before the connector.
 func (h *house) worse(t *testing.T, lie wrong) *httptest.Server {
 	t.Helper()
-	server := httptest.NewServer(h.handler(lie))
-	t.Cleanup(server.Close)
+	transport := &http.Transport{}
+	server := httptest.NewServer(h.handler(transport, lie))
+	t.Cleanup(func() {
+		server.Close()
+		transport.CloseIdleConnections()
+	})
 	return server
 }
 
-func (h *house) handler(lie wrong) http.Handler {
+func (h *house) handler(transport http.RoundTripper, lie wrong) http.Handler {
 	proxy := httputil.NewSingleHostReverseProxy(h.address)
-	proxy.Transport = &http.Transport{DisableKeepAlives: true}
+	proxy.Transport = transport
 	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		c := &call{Request: request}
 		c.body, _ = io.ReadAll(request.Body)

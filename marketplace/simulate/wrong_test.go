@@ -90,7 +90,7 @@ func renames(c *call) bool { return c.kit("tenantSync") && c.is("flag", 2) }
 func wrongServers() []wrongServer {
 	all := []string{"v1", "v2"}
 	return []wrongServer{
-		{"wrong code", []string{"kit", "life"}, lie(func(c *call, r *reply) {
+		{"wrong code", []string{"kit-v2", "life-v2"}, lie(func(c *call, r *reply) {
 			if renames(c) {
 				r.code("000009")
 			}
@@ -118,13 +118,13 @@ func wrongServers() []wrongServer {
 			}
 		}), acceptsSignature(), nil},
 		{"not idempotent delete", []string{"kit", "base"}, notIdempotentDelete, refusesRepeatedDeletes(), nil},
-		{"500s", []string{"kit", "life"}, instead(func(c *call) bool { return c.kit("authSync") && c.is("flag", 3) }, func(w http.ResponseWriter, _ *http.Request) {
+		{"500s", []string{"kit-v2", "life"}, instead(func(c *call) bool { return c.kit("authSync") && c.is("flag", 3) }, func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "Internal Server Error", http.StatusInternalServerError)
-		}), found(simulate.ServerError, concat(both("kit-*", "13", "31"), both("kit-*-binding", "03"), both("life-*", "02", "03"))...), nil},
-		{"a web page of a firewall for what is large", []string{"kit"}, instead(func(c *call) bool { return len(c.body) > 64<<10 }, func(w http.ResponseWriter, _ *http.Request) {
+		}), found(simulate.ServerError, concat([]string{"kit-v2-13", "kit-v2-31", "kit-v2-binding-03"}, both("life-*", "02", "03"))...), nil},
+		{"a web page of a firewall for what is large", []string{"kit-v2", "life-v1"}, instead(func(c *call) bool { return len(c.body) > 64<<10 }, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
 			_, _ = io.WriteString(w, "<html>\x1b[31mblocked</html>")
-		}), found(simulate.NotJSON, concat(both("kit-*", "15"), both("kit-*-input", "22"))...), nil},
+		}), found(simulate.NotJSON, "kit-v2-15", "kit-v2-input-22"), nil},
 		{"JSON that is called text", []string{"base"}, lie(func(c *call, r *reply) {
 			if c.is("activity", "queryInstance") && r.has("000000") {
 				r.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -137,13 +137,13 @@ func wrongServers() []wrongServer {
 				}
 			}
 		}), found(simulate.EndlessAnswer, "base-v2-11", "base-v2-18", "base-v2-23", "base-v2-input-20"), nil},
-		{"a connection that breaks", []string{"kit-v2"}, instead(renames, func(http.ResponseWriter, *http.Request) {
+		{"a connection that breaks", []string{"kit-v2-02", "kit-v2-03", "kit-v2-04", "kit-v2-binding"}, instead(renames, func(http.ResponseWriter, *http.Request) {
 			panic(http.ErrAbortHandler)
 		}), found(simulate.NoAnswer, "kit-v2-03"), nil},
-		{"a redirect", []string{"kit-v2"}, instead(renames, func(w http.ResponseWriter, r *http.Request) {
+		{"a redirect", []string{"kit-v2-02", "kit-v2-03", "kit-v2-04", "kit-v2-binding"}, instead(renames, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}), found(simulate.Redirected, "kit-v2-03"), nil},
-		{"not found", []string{"kit-v2"}, instead(renames, http.NotFound), found(simulate.WrongStatus, "kit-v2-03"), nil},
+		{"not found", []string{"kit-v2-02", "kit-v2-03", "kit-v2-04", "kit-v2-binding"}, instead(renames, http.NotFound), found(simulate.WrongStatus, "kit-v2-03"), nil},
 		{"accepts bad input", []string{"kit-v2", "base-v2-input"}, lie(func(c *call, r *reply) {
 			if r.has("000002") && (c.kit("singleOrgSync") || c.is("activity", "queryInstance")) && c.Header.Get("x-sign") != "-" {
 				r.code("000000")
@@ -154,7 +154,7 @@ func wrongServers() []wrongServer {
 				r.set("resultMsg", "wrong signature, want one made with "+accessKey)
 			}
 		}), found(simulate.LeaksKey, append(numbered("kit-v2-signature", 10, 15), "kit-v2-signature-20")...), nil},
-		{"signs what is escaped as it came", []string{"kit"}, lie(func(c *call, r *reply) {
+		{"signs what is escaped as it came", []string{"kit-v1-signature", "kit-v2-signature"}, lie(func(c *call, r *reply) {
 			if strings.Contains(string(c.body), `\u`) {
 				r.code("000001")
 			}

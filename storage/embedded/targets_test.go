@@ -13,6 +13,12 @@ import (
 	"github.com/openkoo/connector/storage/embedded"
 )
 
+// undoResyncs takes from a database what resyncs gave it.
+const undoResyncs = "DROP TABLE resyncs;"
+
+// undoRendering takes from a database what mappings gave it.
+const undoRendering = "ALTER TABLE relays DROP COLUMN rendering;"
+
 // undoTargets takes from a database what targets.sql gave it.
 const undoTargets = "DROP TRIGGER slots_object_insert; DROP TRIGGER slots_object_update; DROP TRIGGER slots_object_delete;" +
 	"DROP TABLE targets; DROP TABLE slot_objects; ALTER TABLE slots DROP COLUMN cleared; ALTER TABLE slots DROP COLUMN kept;"
@@ -38,7 +44,7 @@ func TestOldDatabaseCountsItsObjects(t *testing.T) {
 	require.NoError(t, store.Settle(t.Context(), lease, []storage.Slot{slot}))
 	require.NoError(t, store.Close())
 	db := openRaw(t, filepath.Join(dir, embedded.FileName))
-	_, err = db.ExecContext(t.Context(), undoTargets+"PRAGMA user_version = 3")
+	_, err = db.ExecContext(t.Context(), undoResyncs+undoRendering+undoTargets+"PRAGMA user_version = 3")
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 

@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"errors"
+	"net/url"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -19,12 +20,21 @@ func (s *Store) Deliveries(ctx context.Context, f storage.DeliveryFilter, page s
 		return nil, "", err
 	}
 	where := deliveryFilter(f)
+	// Pages are in order of _id, which begins with the target.
+	id := bson.D{}
+	if f.Target != "" {
+		of := url.PathEscape(f.Target)
+		id = bson.D{{Key: "$gt", Value: of + "/"}, {Key: "$lt", Value: of + "0"}}
+	}
 	if page.Cursor != "" {
 		parts, err := storage.DecodeCursor(page.Cursor, 1)
 		if err != nil {
 			return nil, "", err
 		}
-		where = append(where, bson.E{Key: "_id", Value: bson.D{{Key: "$gt", Value: parts[0]}}})
+		id = append(bson.D{{Key: "$gt", Value: parts[0]}}, id[min(1, len(id)):]...)
+	}
+	if len(id) > 0 {
+		where = append(where, bson.E{Key: "_id", Value: id})
 	}
 	limit := page.Size()
 	docs, err := s.findSlots(ctx, where, bson.D{{Key: "_id", Value: 1}}, limit+1)

@@ -56,6 +56,7 @@ func connect(ctx context.Context, uri, database string, opts Options) (*Store, e
 		options: opts, client: client,
 		directory: db.Collection("directory"), feed: majority(db, "directory"),
 		journal: db.Collection("journal"), slots: db.Collection("slots"), relays: db.Collection("relays"),
+		resyncs:   db.Collection("resyncs"),
 		instances: majority(db, "instances"), orders: majority(db, "orders"),
 		changed: make(chan struct{}), sequencer: make(chan struct{}, 1), partSize: partSize,
 	}
@@ -267,6 +268,9 @@ var (
 		index("dirty", "t", "dirty"),
 		index("failed", "t", "failed"),
 	}
+	resyncIndexes = []indexSpec{
+		index("target", "t", "-_id"),
+	}
 	instanceIndexes = []indexSpec{
 		index("due", "due"),
 	}
@@ -276,6 +280,6 @@ var (
 var indexed = []struct {
 	collection string
 	indexes    []indexSpec
-}{{"directory", directoryIndexes}, {"journal", journalIndexes}, {"slots", slotIndexes}, {"instances", instanceIndexes}}
+}{{"directory", directoryIndexes}, {"journal", journalIndexes}, {"slots", slotIndexes}, {"instances", instanceIndexes}, {"resyncs", resyncIndexes}}
 
 var _ storage.Health = (*Store)(nil)

@@ -27,6 +27,7 @@ type Store struct {
 	journal   *driver.Collection // pushes and the parts of long ones
 	slots     *driver.Collection
 	relays    *driver.Collection // cursors, leases, the feed's document
+	resyncs   *driver.Collection // reports
 	instances *driver.Collection // as a majority has them
 	orders    *driver.Collection // which instance each is bound to, likewise
 

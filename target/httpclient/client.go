@@ -32,6 +32,9 @@ const (
 	defaultTimeout = 30 * time.Second
 )
 
+// ErrTooLarge is the cause of a failure to read an answer that exceeds the bound.
+var ErrTooLarge = errors.New("the answer is larger than 8 MiB")
+
 // Options shape a Client.
 type Options struct {
 	Timeout time.Duration // of one request, default 30 s
@@ -196,7 +199,7 @@ func (c *Client) Send(ctx context.Context, r Request) (*Answer, error) {
 		failure.Class, failure.Detail, failure.Err = target.Transient, "the answer broke off", bare(err)
 		return nil, failure
 	case len(body) > maxAnswer:
-		failure.Class, failure.Detail = target.Permanent, "the answer is larger than 8 MiB"
+		failure.Class, failure.Err = target.Permanent, ErrTooLarge
 		return nil, failure
 	}
 	return &Answer{Op: r.Op, Status: response.StatusCode, Header: response.Header, Body: body, hide: hide}, nil

@@ -28,6 +28,8 @@ type group struct {
 	ParentID   string     `json:"parentId,omitempty"`
 	Attributes attributes `json:"attributes,omitempty"`
 	SubGroups  []group    `json:"subGroups,omitempty"`
+	// SubGroupCount is told by servers that leave SubGroups out of a list.
+	SubGroupCount *int `json:"subGroupCount,omitempty"`
 }
 
 func groupPath(id string) string { return "/groups/" + url.PathEscape(id) }

@@ -150,7 +150,7 @@ func TestWithoutGroupsAccountsNameTheirDepartment(t *testing.T) {
 	} {
 		capabilities, err := connector.Describe(t.Context())
 		require.NoError(t, err, name)
-		require.Equal(t, target.Capabilities{}, capabilities, name)
+		require.Equal(t, target.Capabilities{NoDepartments: true}, capabilities, name)
 		group := department("a")
 		group.RemoteID, err = connector.PutDepartment(t.Context(), group)
 		require.NoError(t, err, name)

@@ -210,6 +210,7 @@ func (c *Connector) Describe(ctx context.Context) (target.Capabilities, error) {
 	}
 	capabilities := target.Capabilities{Gathers: c.bulk().operations}
 	if c.groupless() {
+		capabilities.NoDepartments = true
 		return capabilities, nil
 	}
 	capabilities.ParentByMembership = c.config.Parents == ParentsNested

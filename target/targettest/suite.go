@@ -77,6 +77,7 @@ func Run(t *testing.T, bench Bench) {
 	all := make(map[string]func(*law))
 	for part, laws := range map[string]map[string]func(*law){
 		"objects": objectLaws, "found again": searchLaws, "members": memberLaws, "failures": failureLaws, "classes": classLaws(), "checks": checkLaws,
+		"lists": listLaws, "failures/lists": brokenLists,
 	} {
 		for name, test := range laws {
 			if len(bench.Parts) > 0 && !slices.Contains(bench.Parts, part) {

@@ -151,24 +151,28 @@ func TestLinksLeadSomewhere(t *testing.T) {
 }
 
 // The twins show the same commands and lead to the same places.
-func TestTheReadmesAreTwins(t *testing.T) {
+func TestTheTwinsAreTwins(t *testing.T) {
 	t.Parallel()
-	english, chinese := read(t, "README.md"), read(t, "README.zh-CN.md")
-	commands := func(text string) (all []string) {
-		for _, s := range stepsOf(text) {
-			all = append(all, s.command)
-		}
-		return all
-	}
-	require.Equal(t, commands(english), commands(chinese))
-	require.Equal(t, strings.Count(english, "\n## "), strings.Count(chinese, "\n## "))
-	links := func(text string) (all []string) {
-		for _, l := range link.FindAllStringSubmatch(text, -1) {
-			if !strings.HasPrefix(l[1], "README") {
-				all = append(all, l[1])
+	for _, name := range []string{"README", "docs/marketplace"} {
+		english, chinese := read(t, name+".md"), read(t, name+".zh-CN.md")
+		commands := func(text string) (all []string) {
+			for _, s := range stepsOf(text) {
+				all = append(all, s.command)
 			}
+			return all
 		}
-		return all
+		require.NotEmpty(t, commands(english))
+		require.Equal(t, commands(english), commands(chinese))
+		require.Equal(t, strings.Count(english, "\n## "), strings.Count(chinese, "\n## "))
+		require.Equal(t, strings.Count(english, "\n| "), strings.Count(chinese, "\n| "))
+		links := func(text string) (all []string) {
+			for _, l := range link.FindAllStringSubmatch(text, -1) {
+				if target := strings.Replace(l[1], ".zh-CN", "", 1); target != filepath.Base(name)+".md" {
+					all = append(all, target)
+				}
+			}
+			return all
+		}
+		require.ElementsMatch(t, links(english), links(chinese))
 	}
-	require.ElementsMatch(t, links(english), links(chinese))
 }

@@ -94,6 +94,7 @@ func New(options Options) *Server {
 		"GET /groups":                     s.listGroups,
 		"POST /groups":                    s.postGroup,
 		"GET /groups/{id}":                s.getGroup,
+		"GET /groups/{id}/members":        s.listMembers,
 		"PUT /groups/{id}":                s.putGroup,
 		"DELETE /groups/{id}":             s.deleteGroup,
 		"GET /groups/{id}/children":       s.listChildren,

@@ -66,6 +66,21 @@ func (s *Server) listUsers(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, page(r, found, defaultUsers))
 }
 
+func (s *Server) listMembers(w http.ResponseWriter, r *http.Request) {
+	g := s.groups[r.PathValue("id")]
+	if g == nil {
+		notFound(w, "Could not find group by id")
+		return
+	}
+	found := []userBody{}
+	for _, u := range s.sorted() {
+		if g.Members[u.ID] {
+			found = append(found, render(u, r.URL.Query().Get("briefRepresentation") != "false"))
+		}
+	}
+	answer(w, http.StatusOK, page(r, found, defaultUsers))
+}
+
 func (s *Server) profile(w http.ResponseWriter, _ *http.Request) {
 	if s.options.NoProfile {
 		notFound(w, "HTTP 404 Not Found")
