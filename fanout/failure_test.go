@@ -545,13 +545,7 @@ func TestWhatIsGoneAtTheTargetIsMadeAnewWithItsMembers(t *testing.T) {
 	b.users(acme, directory.FlagAdd, "ann@b")
 	b.settled()
 	remove := func(kind storage.SlotKind, key, path string) {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, p.proxy.URL+path+b.slot("t", acme, kind, key).RemoteID, nil)
-		require.NoError(t, err)
-		request.Header.Set("Authorization", "Bearer token")
-		response, err := http.DefaultClient.Do(request)
-		require.NoError(t, err)
-		require.NoError(t, response.Body.Close())
-		require.Equal(t, http.StatusNoContent, response.StatusCode)
+		p.remove(t, path, b.slot("t", acme, kind, key).RemoteID)
 	}
 	remove(storage.SlotDepartment, "b", "/Groups/")
 	b.department(acme, directory.FlagModify, directory.DepartmentItem{Code: "b", Name: "renamed", ParentCode: "a"})
