@@ -44,7 +44,7 @@ func (r *round) call(ctx context.Context, op string, send func(context.Context) 
 	}
 	r.metrics.deliveries.WithLabelValues(r.Name, op, outcome).Inc()
 	r.metrics.seconds.WithLabelValues(r.Name, op).Observe(time.Since(began).Seconds())
-	if ctx.Err() == nil && r.gate.answered(err) {
+	if ctx.Err() == nil && r.gate.answered(r.scope, err) {
 		r.closeGate(fmt.Errorf("%d failures in a row: %w", breakAfter, err))
 		r.halt()
 	}

@@ -307,6 +307,47 @@ func (c *crashing) Settle(context.Context, storage.Lease, []storage.Slot) error 
 	return errCrashed
 }
 
+// With one target dead and one tenant poisoned everywhere, every change of the
+// others comes to every other target, and no clock has to move for it.
+func TestADeadTargetAndAPoisonedTenantHoldUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	const tenants = 12
+	var peers []*peer
+	var targets []Target
+	for _, name := range []string{"dead", "one", "two"} {
+		p, scim := newPeer(t, name)
+		peers, targets = append(peers, p), append(targets, scim)
+	}
+	b := newBundle(t, targets...).start()
+	scopes := []directory.Scope{acme}
+	for i := range tenants {
+		scopes = append(scopes, directory.Scope{Dataset: directory.Prod, InstanceID: "i/1", TenantID: fmt.Sprintf("tenant-%02d", i)})
+	}
+	for _, scope := range scopes {
+		b.tree(scope, "a")
+	}
+	b.settled()
+	peers[0].proxy.Always(targettest.Reset)
+	for _, p := range peers[1:] {
+		p.proxy.Choose(failing(targettest.Answer(http.StatusInternalServerError, ""), acme.ExternalID("")))
+	}
+	poisoned := []string{"a"}
+	for i := range 3 * breakAfter {
+		poisoned = append(poisoned, fmt.Sprintf("p%02d<a", i))
+	}
+	b.tree(acme, poisoned...)
+	for _, scope := range scopes[1:] {
+		b.tree(scope, "a", "b<a")
+	}
+	b.settled()
+	for i, name := range []string{"one", "two"} {
+		require.Equal(t, Up, b.fanout.Targets()[i+1].State, name)
+		groups, _ := peers[i+1].Counts()
+		require.Equal(t, 1+2*tenants, groups, name)
+		require.Equal(t, 3*breakAfter, b.counts(name)[storage.SlotRetrying], "%s: %s", name, b.openSlots(name))
+	}
+}
+
 func TestACrashBetweenSendAndSettleMakesNothingTwice(t *testing.T) {
 	t.Parallel()
 	p, scim := newPeer(t, "t")

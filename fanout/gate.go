@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/target"
 )
@@ -36,6 +37,7 @@ type gate struct {
 	refusals   refusals
 	inARow     int       // deliveries that failed since one got an answer
 	tripping   bool      // it is about to be closed: nothing more passes
+	blame      blame     // whose they were
 	closings   int       // of the gate since a delivery succeeded
 	limits     int       // answers "too many" since a delivery succeeded
 	nextProbe  time.Time // nothing is sent before, once the gate closes
@@ -140,10 +142,10 @@ func (g *gate) resume() {
 	g.signal()
 }
 
-// answered notes how a delivery ended and reports whether the gate is to be
-// closed: breakAfter deliveries in a row got no proper answer. A refusal of one
-// object shows that the target is well; one for lack of rights does not.
-func (g *gate) answered(err error) (tripped bool) {
+// answered notes how a delivery of a scope ended and reports whether the gate is
+// to be closed: breakAfter deliveries in a row got no proper answer. A refusal
+// of one object shows that the target is well; one for lack of rights does not.
+func (g *gate) answered(scope directory.Scope, err error) (tripped bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	details, _ := errors.AsType[*target.Error](err)
@@ -155,12 +157,14 @@ func (g *gate) answered(err error) (tripped bool) {
 	case err == nil:
 		g.inARow, g.closings, g.limits = 0, 0, 0
 		g.lastOK = g.now()
+		g.blame.well(scope, g.lastOK)
 	case class == target.Transient, details != nil && details.Status == http.StatusForbidden:
 		g.inARow++
+		g.blame.failed(scope, g.inARow)
 	case class != target.Down && class != target.RateLimited:
 		g.inARow = 0
 	}
-	if g.inARow < breakAfter {
+	if g.inARow < breakAfter || g.blame.oneTenants(g.now()) {
 		return false
 	}
 	g.inARow = 0

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/target"
 )
@@ -73,9 +74,9 @@ func TestOnlyFailuresInARowCloseTheGate(t *testing.T) {
 		g, _ := newTestGate()
 		for range 5 * breakAfter {
 			for range breakAfter - 1 {
-				require.False(t, g.answered(transient()), name)
+				require.False(t, g.answered(acme, transient()), name)
 			}
-			require.False(t, g.answered(relief), name)
+			require.False(t, g.answered(acme, relief), name)
 		}
 	}
 	for name, failure := range map[string]func() error{
@@ -85,9 +86,9 @@ func TestOnlyFailuresInARowCloseTheGate(t *testing.T) {
 	} {
 		g, _ := newTestGate()
 		for range breakAfter - 1 {
-			require.False(t, g.answered(failure()), name)
+			require.False(t, g.answered(acme, failure()), name)
 		}
-		require.True(t, g.answered(failure()), name)
+		require.True(t, g.answered(acme, failure()), name)
 	}
 }
 
@@ -97,10 +98,45 @@ func TestDeliveriesThatFailInOneRequestCountAsOne(t *testing.T) {
 	for range breakAfter - 1 {
 		lost := &target.Error{Class: target.Transient}
 		for range 100 {
-			require.False(t, g.answered(lost))
+			require.False(t, g.answered(acme, lost))
 		}
 	}
-	require.True(t, g.answered(&target.Error{Class: target.Transient}))
+	require.True(t, g.answered(acme, &target.Error{Class: target.Transient}))
+}
+
+// What fails for one tenant alone while the others' deliveries succeed is that
+// tenant's trouble: each of its slots waits by itself.
+func TestFailuresOfOneTenantDoNotCloseTheGateOfAll(t *testing.T) {
+	t.Parallel()
+	failure := func() error { return &target.Error{Class: target.Transient} }
+	third := directory.Scope{Dataset: directory.Prod, TenantID: "third"}
+	tripped := func(g *gate, scopes ...directory.Scope) (closed bool) {
+		for i := range 3 * breakAfter {
+			closed = g.answered(scopes[i%len(scopes)], failure()) || closed
+		}
+		return closed
+	}
+	for name, test := range map[string]struct {
+		well   []directory.Scope
+		later  time.Duration
+		failed []directory.Scope
+		want   bool
+	}{
+		"the only one there is":           {nil, 0, []directory.Scope{acme}, true},
+		"it alone was well":               {[]directory.Scope{acme}, 0, []directory.Scope{acme}, true},
+		"another is well":                 {[]directory.Scope{other}, 0, []directory.Scope{acme}, false},
+		"another was, before it":          {[]directory.Scope{other, acme}, 0, []directory.Scope{acme}, false},
+		"another was long ago":            {[]directory.Scope{other}, wellFor + time.Second, []directory.Scope{acme}, true},
+		"two fail":                        {[]directory.Scope{third}, 0, []directory.Scope{acme, other}, true},
+		"the one that was well fails too": {[]directory.Scope{other}, 0, []directory.Scope{acme, other}, true},
+	} {
+		g, c := newTestGate()
+		for _, scope := range test.well {
+			require.False(t, g.answered(scope, nil))
+		}
+		c.advance(test.later)
+		require.Equal(t, test.want, tripped(g, test.failed...), name)
+	}
 }
 
 func TestALimitIsNotShortened(t *testing.T) {

@@ -61,6 +61,20 @@ func TestUnchangedPushesSendNothing(t *testing.T) {
 	require.Empty(t, p.writes(), "nor does a restart")
 }
 
+func TestAnEmptyListDeletesNothing(t *testing.T) {
+	t.Parallel()
+	p, scim := newPeer(t, "t")
+	b := newBundle(t, scim).start()
+	b.tree(acme, "a", "b<a")
+	b.users(acme, directory.FlagAdd, "ann@b")
+	b.settled()
+	p.proxy.Forget()
+	b.tree(acme)
+	b.settled()
+	require.Empty(t, p.proxy.Requests())
+	b.synced("t", p, acme)
+}
+
 func TestOneRequestForEachChangedEntity(t *testing.T) {
 	t.Parallel()
 	p, scim := newPeer(t, "t")

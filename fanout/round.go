@@ -195,20 +195,26 @@ func (r *round) phase(ctx context.Context, run func() error) error {
 }
 
 // each runs do for every task, as many at once as the target allows, and ends
-// early when nothing more may be sent.
+// early when nothing more may be sent. Outcomes are written down meanwhile: no
+// request waits for the disk.
 func (r *round) each(ctx context.Context, tasks []storage.Task, do func(context.Context, storage.Task)) error {
-	group, running := errgroup.WithContext(ctx)
+	var group, writing errgroup.Group
 	group.SetLimit(r.limit())
+	writing.SetLimit(1)
 	for _, task := range tasks {
-		if r.stopped() || running.Err() != nil {
+		if r.stopped() || ctx.Err() != nil {
 			break
 		}
 		group.Go(func() error {
-			do(running, task)
-			return r.flushSome(running)
+			do(ctx, task)
+			if r.enough() {
+				writing.TryGo(func() error { return r.flush(ctx) })
+			}
+			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
+	_ = group.Wait() // do settles its task
+	if err := writing.Wait(); err != nil {
 		return err
 	}
 	return ctx.Err()
@@ -241,17 +247,15 @@ func (r *round) release(ctx context.Context) error {
 	return r.flush(ctx)
 }
 
-func (r *round) flushSome(ctx context.Context) error {
+// enough reports whether there are outcomes worth a write.
+func (r *round) enough() bool {
 	r.mu.Lock()
-	enough := len(r.outcomes) >= settleBatch
-	r.mu.Unlock()
-	if !enough {
-		return nil
-	}
-	return r.flush(ctx)
+	defer r.mu.Unlock()
+	return len(r.outcomes) >= settleBatch
 }
 
-// flush writes the outcomes down, even when ctx has ended: they did happen.
+// flush writes the outcomes down, even when ctx has ended: they did happen. A
+// failure ends the round.
 func (r *round) flush(ctx context.Context) error {
 	r.mu.Lock()
 	outcomes := r.outcomes
@@ -263,6 +267,7 @@ func (r *round) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	if err := r.store.Settle(ctx, r.lease, outcomes); err != nil {
+		r.halt() // what is sent must be written down
 		return fmt.Errorf("settle %d slots of %s: %w", len(outcomes), r.scope, err)
 	}
 	return nil

@@ -22,8 +22,9 @@ const (
 	// claimBatch bounds a round: what one scope is sent before others that are
 	// due have their turn, and before deletions have theirs.
 	claimBatch = 2000
-	// settleBatch bounds the outcomes held back before they are written: what
-	// a crash at the worst moment makes the connector look up again.
+	// settleBatch is how many outcomes are held back before they are written,
+	// beside one write that is under way: what a crash at the worst moment makes
+	// the connector look up again.
 	settleBatch = 256
 	// scopesAtOnce bounds the tenants a target is sent at once, by one replica.
 	scopesAtOnce = 8

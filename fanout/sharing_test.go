@@ -186,7 +186,7 @@ func TestReplicaThatLeavesHandsItsWorkOver(t *testing.T) {
 			panic(http.ErrAbortHandler) // it was never carried out
 		}
 	})
-	all := b.enterprises(0, 2)
+	all := b.enterprises(0, 4) // more than can be under way at once
 	select {
 	case <-hanging:
 	case <-time.After(patience):

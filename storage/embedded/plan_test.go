@@ -17,6 +17,9 @@ func TestSlotsAreMarkedByAnIndex(t *testing.T) {
 		plan string
 	}{
 		wakeOwn:             {5, "SEARCH slots USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
+		readRemotes:         {4, "SEARCH slots USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
+		setUncertain:        {4, "SEARCH slots USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
+		markSlots:           {5, "SCAN c VIRTUAL TABLE INDEX 1:"},
 		wakeGroup:           {4, "SEARCH slots USING INDEX slots_group (target=? AND scope=? AND grp=?"},
 		emptyGroup:          {3, "SEARCH slots USING INDEX slots_group (target=? AND scope=? AND grp=?"},
 		settleSlot:          {19, "SEARCH slots USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,9 +11,11 @@ import (
 	"github.com/openkoo/connector/storage"
 )
 
-// markSlot makes a slot due for a version. A slot that is there keeps what is
-// known of the target's side and starts its attempts anew.
-const markSlot = "INSERT INTO slots (target, scope, kind, key, state, desired, dirty_since, due_at) VALUES (?, ?, ?, ?, 1, ?, ?, ?)" + onMark
+// markSlots makes slots due for the versions of a list of keys and versions. A
+// slot that is there keeps what is known of the target's side and starts its
+// attempts anew.
+const markSlots = "INSERT INTO slots (target, scope, kind, key, state, desired, dirty_since, due_at)" +
+	" SELECT ?1, ?2, ?3, c.value ->> 0, 1, c.value ->> 1, ?5, ?5 FROM json_each(?4) c WHERE true" + onMark
 
 const onMark = " ON CONFLICT DO UPDATE SET desired = MAX(desired, excluded.desired), marks = marks + 1, attempts = 0, state = 1, error_class = '', last_error = ''," +
 	" dirty_since = CASE WHEN state NOT IN (4, 7, 8) THEN dirty_since ELSE excluded.dirty_since END, due_at = excluded.due_at"
@@ -45,6 +48,7 @@ func (s *Store) Relay(ctx context.Context, targetName string, options storage.Re
 			return err
 		}
 		read = len(changes)
+		due := make(dueSlots)
 		for _, c := range changes {
 			scope, err := s.scopeName(ctx, t, c.scope)
 			if err != nil {
@@ -56,9 +60,12 @@ func (s *Store) Relay(ctx context.Context, targetName string, options storage.Re
 			if c.kind != directory.KindApplication {
 				touched[c.scope] = scope
 			}
-			if err := relayOne(ctx, t, targetName, options, c); err != nil {
+			if err := relayOne(ctx, t, targetName, options, c, due); err != nil {
 				return err
 			}
+		}
+		if err := due.mark(ctx, t, targetName); err != nil {
+			return err
 		}
 		_, err = t.exec(ctx, "INSERT INTO relays (target, seq) VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq", targetName, cursor)
 		return err
@@ -111,30 +118,56 @@ func (s *Store) nextChanges(ctx context.Context, t *tx, targetName string, limit
 	return changes, cursor, rows.Err()
 }
 
-func relayOne(ctx context.Context, t *tx, targetName string, options storage.RelayOptions, c feedRow) error {
-	now := millis(t.now)
-	var kinds []storage.SlotKind
-	switch c.kind {
-	case directory.KindDepartment:
-		kinds = append(kinds, storage.SlotDepartment)
-		if options.Placements {
-			kinds = append(kinds, storage.SlotPlacement)
+// dueSlots gathers the slots that changes make due, by where they are.
+type dueSlots map[dueKind][]any
+
+// dueKind is the slots of one kind in a scope.
+type dueKind struct {
+	scope int64
+	kind  storage.SlotKind
+}
+
+// add notes the slots of a change of an entity.
+func (d dueSlots) add(c feedRow, kinds ...storage.SlotKind) {
+	for _, kind := range kinds {
+		place := dueKind{c.scope, kind}
+		d[place] = append(d[place], [2]any{c.key, c.version})
+	}
+}
+
+// mark makes them due.
+func (d dueSlots) mark(ctx context.Context, t *tx, targetName string) error {
+	for place, slots := range d {
+		list, err := json.Marshal(slots)
+		if err != nil {
+			return fmt.Errorf("encode keys: %w", err)
 		}
-		// What its users look like holds the department's name.
-		if _, err := t.exec(ctx, markUsers+usersOf, now, now, targetName, c.scope, c.key, c.scope, c.key); err != nil {
+		if _, err := t.exec(ctx, markSlots, targetName, place.scope, uint8(place.kind), string(list), millis(t.now)); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// relayOne notes the slots of one change, and makes those due whose look
+// depends on it.
+func relayOne(ctx context.Context, t *tx, targetName string, options storage.RelayOptions, c feedRow, due dueSlots) error {
+	now := millis(t.now)
+	switch c.kind {
+	case directory.KindDepartment:
+		due.add(c, storage.SlotDepartment)
+		if options.Placements {
+			due.add(c, storage.SlotPlacement)
+		}
+		// What its users look like holds the department's name.
+		_, err := t.exec(ctx, markUsers+usersOf, now, now, targetName, c.scope, c.key, c.scope, c.key)
+		return err
 	case directory.KindUser:
-		kinds = append(kinds, storage.SlotUser, storage.SlotMembership)
+		due.add(c, storage.SlotUser, storage.SlotMembership)
 	case directory.KindTenant:
 		_, err := t.exec(ctx, markUsers+allUsers, now, now, targetName, c.scope)
 		return err
 	case directory.KindApplication:
-	}
-	for _, kind := range kinds {
-		if _, err := t.exec(ctx, markSlot, targetName, c.scope, uint8(kind), c.key, c.version, now, now); err != nil {
-			return err
-		}
 	}
 	return nil
 }

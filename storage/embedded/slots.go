@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -131,16 +132,10 @@ func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, l
 			if err != nil {
 				return err
 			}
-			claimed = append(claimed, part...)
-		}
-		for _, c := range claimed {
-			if c.Uncertain {
-				continue
-			}
-			if _, err := t.exec(ctx, "UPDATE slots SET uncertain = 1 WHERE target = ? AND scope = ? AND kind = ? AND key = ?",
-				targetName, id, uint8(c.Kind), c.Key); err != nil {
+			if err := markUncertain(ctx, t, targetName, id, kind, part); err != nil {
 				return err
 			}
+			claimed = append(claimed, part...)
 		}
 		return nil
 	})
@@ -151,6 +146,40 @@ func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, l
 		return nil, fmt.Errorf("claim slots of %s at %s: %w", scope, targetName, err)
 	}
 	return claimed, nil
+}
+
+// keysOf begins the list of the keys of a parameter (see listOf): one statement
+// for all costs a fraction of one for each.
+const keysOf = "SELECT value FROM json_each(?"
+
+const (
+	ofKind       = " WHERE target = ?1 AND scope = ?2 AND kind = ?3 AND key IN (" + keysOf + "4))"
+	readRemotes  = "SELECT key, remote_id FROM slots" + ofKind
+	setUncertain = "UPDATE slots SET uncertain = 1" + ofKind + " AND uncertain = 0"
+)
+
+// listOf is a list of keys as one parameter.
+func listOf(keys []string) string {
+	text, err := json.Marshal(keys)
+	if err != nil {
+		panic("embedded: " + err.Error()) // strings always marshal
+	}
+	return string(text)
+}
+
+// markUncertain marks claimed tasks of one kind: from now on they may be sent.
+func markUncertain(ctx context.Context, t *tx, targetName string, id int64, kind storage.SlotKind, claimed []storage.Task) error {
+	var keys []string
+	for i := range claimed {
+		if !claimed[i].Uncertain {
+			keys = append(keys, claimed[i].Key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	_, err := t.exec(ctx, setUncertain, targetName, id, uint8(kind), listOf(keys))
+	return err
 }
 
 // Lookup implements storage.Fanout.
@@ -177,15 +206,7 @@ func (s *Store) Settle(ctx context.Context, lease storage.Lease, slots []storage
 		if err := s.leases.check(lease, t.now); err != nil {
 			return err
 		}
-		for i := range slots {
-			if slots[i].Target != lease.Target || slots[i].Scope != lease.Scope {
-				return fmt.Errorf("%s %q of %s at %s: the lease is for %s at %s", slots[i].Kind, slots[i].Key, slots[i].Scope, slots[i].Target, lease.Scope, lease.Target)
-			}
-			if err := s.settleOne(ctx, t, &slots[i]); err != nil {
-				return fmt.Errorf("%s %q: %w", slots[i].Kind, slots[i].Key, err)
-			}
-		}
-		return nil
+		return s.settleAll(ctx, t, lease, slots)
 	})
 	if err != nil {
 		return fmt.Errorf("settle: %w", err)
@@ -209,27 +230,79 @@ const settleSlot = "UPDATE slots SET" +
 
 const overtaken = "(desired > ?1 OR marks > ?18)"
 
-func (s *Store) settleOne(ctx context.Context, t *tx, slot *storage.Slot) error {
-	id, err := s.scopeOf(ctx, t, slot.Scope)
+func (s *Store) settleAll(ctx context.Context, t *tx, lease storage.Lease, slots []storage.Slot) error {
+	id, err := s.scopeOf(ctx, t, lease.Scope)
 	if err != nil {
 		return err
 	}
-	object := slot.Kind == storage.SlotDepartment || slot.Kind == storage.SlotUser
-	before := ""
-	if object {
-		err := t.QueryRowContext(ctx, "SELECT remote_id FROM slots WHERE target = ? AND scope = ? AND kind = ? AND key = ?",
-			slot.Target, id, uint8(slot.Kind), slot.Key).Scan(&before)
-		if err != nil && !errors.Is(err, errNoRows) {
-			return err
-		}
-	}
-	_, err = t.exec(ctx, settleSlot, slot.Desired, uint8(slot.State), slot.Attempts, millis(slot.DueAt), slot.ErrorClass, slot.LastError,
-		millis(t.now), slot.Delivered, slot.Hash, slot.RemoteID, slot.Group, slot.Uncertain, millis(slot.DeliveredAt),
-		slot.Target, id, uint8(slot.Kind), slot.Key, slot.Marks, slot.Cleared)
-	if err != nil || !object || before == slot.RemoteID {
+	remotes, err := remoteIDs(ctx, t, lease, id, slots)
+	if err != nil {
 		return err
 	}
-	return wakeDependents(ctx, t, slot, id)
+	moved := make(map[storage.SlotKind][]string) // whose remote id changed
+	for i := range slots {
+		slot := &slots[i]
+		if slot.Target != lease.Target || slot.Scope != lease.Scope {
+			return fmt.Errorf("%s %q of %s at %s: the lease is for %s at %s", slot.Kind, slot.Key, slot.Scope, slot.Target, lease.Scope, lease.Target)
+		}
+		before, object := remotes[slot.SlotKey]
+		if !object { // what is settled later than its object is not woken by it
+			if err := wakeOwnPlaces(ctx, t, lease.Target, id, moved); err != nil {
+				return err
+			}
+		}
+		if err := settleOne(ctx, t, slot, id); err != nil {
+			return fmt.Errorf("%s %q: %w", slot.Kind, slot.Key, err)
+		}
+		if !object || before == slot.RemoteID {
+			continue
+		}
+		remotes[slot.SlotKey] = slot.RemoteID
+		moved[slot.Kind] = append(moved[slot.Kind], slot.Key)
+		if slot.Kind == storage.SlotDepartment {
+			if err := wakeMembers(ctx, t, slot, id); err != nil {
+				return fmt.Errorf("wake members of %q: %w", slot.Key, err)
+			}
+		}
+	}
+	return wakeOwnPlaces(ctx, t, lease.Target, id, moved)
+}
+
+// remoteIDs reads the remote ids of the objects among slots, departments and
+// users, as they are before the outcomes.
+func remoteIDs(ctx context.Context, t *tx, lease storage.Lease, id int64, slots []storage.Slot) (map[storage.SlotKey]string, error) {
+	keys := make(map[storage.SlotKind][]string)
+	for i := range slots {
+		if kind := slots[i].Kind; kind == storage.SlotDepartment || kind == storage.SlotUser {
+			keys[kind] = append(keys[kind], slots[i].Key)
+		}
+	}
+	remotes := make(map[storage.SlotKey]string)
+	for kind, list := range keys {
+		rows, err := t.QueryContext(ctx, readRemotes, lease.Target, id, uint8(kind), listOf(list))
+		if err != nil {
+			return nil, fmt.Errorf("read remote ids: %w", err)
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			key, remote := storage.SlotKey{Target: lease.Target, Scope: lease.Scope, Kind: kind}, ""
+			if err := rows.Scan(&key.Key, &remote); err != nil {
+				return nil, fmt.Errorf("read remote ids: %w", err)
+			}
+			remotes[key] = remote
+		}
+		if err := rows.Err(); err != nil {
+			return nil, fmt.Errorf("read remote ids: %w", err)
+		}
+	}
+	return remotes, nil
+}
+
+func settleOne(ctx context.Context, t *tx, slot *storage.Slot, id int64) error {
+	_, err := t.exec(ctx, settleSlot, slot.Desired, uint8(slot.State), slot.Attempts, millis(slot.DueAt), slot.ErrorClass, slot.LastError,
+		millis(t.now), slot.Delivered, slot.Hash, slot.RemoteID, slot.Group, slot.Uncertain, millis(slot.DeliveredAt),
+		slot.Target, id, uint8(slot.Kind), slot.Key, slot.Marks, slot.Cleared)
+	return err
 }
 
 // wake makes slots due that are at rest. byGroup names the index: without
@@ -238,39 +311,39 @@ const (
 	wake = " SET state = 1, due_at = ?1, error_class = '', last_error = ''," +
 		" dirty_since = CASE WHEN state = 4 THEN ?1 ELSE dirty_since END WHERE target = ?2 AND scope = ?3"
 	byGroup    = "UPDATE slots INDEXED BY slots_group"
-	wakeOwn    = "UPDATE slots" + wake + " AND kind = ?4 AND key = ?5 AND state IN (3, 4, 5)"
+	wakeOwn    = "UPDATE slots" + wake + " AND kind = ?4 AND key IN (" + keysOf + "5)) AND state IN (3, 4, 5)"
 	wakeGroup  = byGroup + wake + " AND grp = ?4 AND grp <> '' AND state IN (3, 4)"
 	emptyGroup = byGroup + " SET delivered = 0 WHERE target = ? AND scope = ? AND grp = ? AND grp <> '' AND kind IN (3, 4)"
 )
 
-// wakeDependents makes due what depends on an object whose remote id changed:
-// its own place in a group, and, of a department, its members and what waits
-// for it. A group that left the target has no members any more; what else is
-// known of where they are stays.
-func wakeDependents(ctx context.Context, t *tx, slot *storage.Slot, id int64) error {
-	now := millis(t.now)
-	member := storage.SlotPlacement
-	if slot.Kind == storage.SlotUser {
-		member = storage.SlotMembership
-	}
-	woken, err := t.exec(ctx, wakeOwn, now, slot.Target, id, uint8(member), slot.Key)
-	if err != nil {
-		return err
-	}
-	if slot.Kind == storage.SlotDepartment {
-		n, err := t.exec(ctx, wakeGroup, now, slot.Target, id, slot.Key)
+// wakeOwnPlaces makes due the places in groups of objects whose remote ids
+// changed, and empties the list of them.
+func wakeOwnPlaces(ctx context.Context, t *tx, targetName string, id int64, moved map[storage.SlotKind][]string) error {
+	for kind, keys := range moved {
+		member := storage.SlotPlacement
+		if kind == storage.SlotUser {
+			member = storage.SlotMembership
+		}
+		woken, err := t.exec(ctx, wakeOwn, millis(t.now), targetName, id, uint8(member), listOf(keys))
 		if err != nil {
-			return err
+			return fmt.Errorf("wake places: %w", err)
 		}
-		woken += n
+		t.changed = t.changed || woken > 0
 	}
-	if slot.Kind == storage.SlotDepartment && slot.RemoteID == "" {
-		if _, err := t.exec(ctx, emptyGroup, slot.Target, id, slot.Key); err != nil {
-			return err
-		}
-	}
-	t.changed = t.changed || woken > 0
+	clear(moved)
 	return nil
+}
+
+// wakeMembers makes due the members of a department whose remote id changed,
+// and what waits for it. A group that left the target has no members any more;
+// what else is known of where they are stays.
+func wakeMembers(ctx context.Context, t *tx, slot *storage.Slot, id int64) error {
+	woken, err := t.exec(ctx, wakeGroup, millis(t.now), slot.Target, id, slot.Key)
+	t.changed = t.changed || woken > 0
+	if err == nil && slot.RemoteID == "" {
+		_, err = t.exec(ctx, emptyGroup, slot.Target, id, slot.Key)
+	}
+	return err
 }
 
 // replayStep bounds what one write of a replay makes due.

@@ -137,3 +137,29 @@ func TestMembersJoinAndLeave(t *testing.T) {
 	nested := target.Member{Kind: target.MemberDepartment, RemoteID: group.RemoteID}
 	requireClass(t, target.Permanent, b.ChangeMembers(t.Context(), group, target.MemberChange{Add: []target.Member{nested}}))
 }
+
+// Mapped attributes arrive with all their values and go when they are mapped to
+// nothing; an unchanged account costs no write.
+func TestMappedAttributesArriveAndGo(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, keycloakfake.Options{})
+	u := user("zhang")
+	u.Role = "user"
+	u.Mapped = []target.Mapped{{Name: "attributes.badges", Value: []any{"a", "b"}}, {Name: "attributes.role", Value: nil}, {Name: "email", Value: "zhang@example.com"}, {Name: "firstName", Value: "三"}}
+	u.RemoteID = b.putUser(u)
+	made := b.realm.Users()[0]
+	require.Equal(t, "三", made.FirstName)
+	require.Equal(t, "zhang@example.com", made.Email)
+	require.Equal(t, []string{"a", "b"}, made.Attributes["badges"])
+	require.NotContains(t, made.Attributes, "role")
+	b.proxy.Forget()
+	b.putUser(u)
+	require.Empty(t, b.writes())
+
+	u.Mapped = []target.Mapped{{Name: "attributes.badges", Value: nil}, {Name: "email", Value: nil}}
+	b.putUser(u)
+	made = b.realm.Users()[0]
+	require.Empty(t, made.Email)
+	require.NotContains(t, made.Attributes, "badges")
+	require.Equal(t, []string{"user"}, made.Attributes["role"])
+}

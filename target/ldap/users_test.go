@@ -191,3 +191,42 @@ func TestWhatTheSchemaForbidsIsPermanentAndNamed(t *testing.T) {
 	requireClass(t, target.Permanent, err)
 	require.Empty(t, b.paths())
 }
+
+// Mapped attributes arrive with all their values, of departments too, and go
+// when they are mapped to nothing.
+func TestMappedAttributesArriveAndGo(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	d := department("d", "研发部", "")
+	d.Mapped = []target.Mapped{{Name: "description", Value: []any{"one", "two"}}, {Name: "l", Value: nil}}
+	id := b.putDepartment(d)
+	require.ElementsMatch(t, []string{"one", "two"}, b.tree()["departments/研发部"].GetAttributeValues("description"))
+	d = with(d, id)
+	d.Mapped = []target.Mapped{{Name: "description", Value: nil}, {Name: "l", Value: "深圳"}}
+	require.Equal(t, id, b.putDepartment(d))
+	entry := b.tree()["departments/研发部"]
+	require.Empty(t, entry.GetAttributeValues("description"))
+	require.Equal(t, "深圳", entry.GetAttributeValue("l"))
+
+	u := user("zhang", "d")
+	u.Email = "old@example.com"
+	u.Mapped = []target.Mapped{{Name: "cn", Value: "研发部 张三"}, {Name: "description", Value: "x"}, {Name: "mail", Value: []any{"a@example.com", "b@example.com"}}}
+	u.RemoteID = b.putUser(u)
+	entry = b.tree()["departments/研发部/zhang@acme"]
+	require.Equal(t, []string{"研发部 张三"}, entry.GetAttributeValues("cn"))
+	require.ElementsMatch(t, []string{"a@example.com", "b@example.com"}, entry.GetAttributeValues("mail"))
+	u.Mapped = []target.Mapped{{Name: "description", Value: nil}, {Name: "mail", Value: nil}}
+	require.Equal(t, u.RemoteID, b.putUser(u))
+	entry = b.tree()["departments/研发部/zhang@acme"]
+	require.Empty(t, entry.GetAttributeValues("description"))
+	require.Empty(t, entry.GetAttributeValues("mail"))
+	require.Equal(t, []string{"张三 zhang"}, entry.GetAttributeValues("cn"), "the default again")
+
+	// What the entry's classes do not allow is the target's word, and final.
+	u.Mapped = []target.Mapped{{Name: "nonsense", Value: "x"}}
+	_, err := b.PutUser(t.Context(), u)
+	require.Equal(t, target.Permanent, target.ClassOf(err), "%v", err)
+	u.Mapped = []target.Mapped{{Name: "description", Value: "a\x00b"}}
+	_, err = b.PutUser(t.Context(), u)
+	require.Equal(t, target.Permanent, target.ClassOf(err), "%v", err)
+}

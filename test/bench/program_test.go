@@ -37,18 +37,24 @@ type server struct {
 	command   *exec.Cmd
 }
 
-// startProgram runs `orgsync serve` on an empty directory, without targets.
-func startProgram(tb testing.TB) *server {
+// startProgram runs `orgsync serve` on an empty directory with further settings
+// in YAML, such as its targets.
+func startProgram(tb testing.TB, settings ...string) *server {
 	tb.Helper()
 	path, err := program.Path()
 	require.NoError(tb, err)
+	key, err := program.PrivateKey()
+	require.NoError(tb, err)
 	dir := tb.TempDir()
-	command := exec.Command(path, "serve", "--data-dir", dir, "--listen", "127.0.0.1:0")
+	config := filepath.Join(dir, "orgsync.yaml")
+	text := "appPrivateKeyFile: " + key + "\n" + strings.Join(settings, "\n")
+	require.NoError(tb, os.WriteFile(config, []byte(text), 0o600))
+	command := exec.Command(path, "serve", "--config", config, "--data-dir", dir, "--listen", "127.0.0.1:0")
 	command.Env = append(os.Environ(), "ORGSYNC_LOG_LEVEL=error", "ORGSYNC_MAX_BODY=1000000000")
 	s := start(tb, command, regexp.MustCompile(`Production address +(http://\S+)`))
-	key, err := os.ReadFile(filepath.Join(dir, "kit-access-key"))
+	access, err := os.ReadFile(filepath.Join(dir, "kit-access-key"))
 	require.NoError(tb, err)
-	s.key = strings.TrimSpace(string(key))
+	s.key = strings.TrimSpace(string(access))
 	return s
 }
 

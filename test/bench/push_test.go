@@ -36,6 +36,11 @@ func enterprise(n int) []directory.DepartmentItem {
 
 func body(tb testing.TB, flag directory.Flag, at time.Time, payload directory.Payload) []byte {
 	tb.Helper()
+	return bodyOf(tb, scope, flag, at, payload)
+}
+
+func bodyOf(tb testing.TB, scope directory.Scope, flag directory.Flag, at time.Time, payload directory.Payload) []byte {
+	tb.Helper()
 	text, err := client.Body(scope, flag, directory.SourceTimeOf(at), payload)
 	require.NoError(tb, err)
 	return bytes.TrimSpace(text) // canonical, so that the floor may sign it as it is
@@ -180,4 +185,7 @@ func TestTheBenchmarksRun(t *testing.T) {
 	for _, s := range []*server{startProgram(t), startFloor(t)} {
 		require.Positive(t, incremental(t, s, 2, 20))
 	}
+	// Each change comes to each target that is well, whatever the others do.
+	require.Len(t, newTown(t, 3, 3, false).latencies(30, 100), 30*3)
+	require.Len(t, newTown(t, 3, 3, true).latencies(30, 100), 20*2)
 }
