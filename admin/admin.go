@@ -55,8 +55,10 @@ type Replayer interface {
 // Deliverer tells how targets are doing, and stops and starts them.
 type Deliverer interface {
 	Targets() []fanout.Status
-	Pause(name string) error
-	Resume(name string) error
+	Pause(ctx context.Context, name, by, reason string) error
+	Resume(ctx context.Context, name string) error
+	// Decide ends the hold of deletions at a target (fanout.Fanout).
+	Decide(ctx context.Context, filter storage.DeliveryFilter, decision storage.HeldDecision) (removals int, err error)
 }
 
 // Resyncer compares a target with the store.
@@ -154,6 +156,8 @@ func (a *API) Register(router gin.IRouter) {
 	api.POST("/targets/:name/resync", takes([]string{"dryRun", "acceptMissing"}), a.resync)
 	api.GET("/targets/:name/resyncs", takes([]string{"limit", "cursor"}), a.resyncs)
 	api.GET("/targets/:name/resyncs/:id", takes([]string{"format"}), a.resyncReport)
+	api.POST("/targets/:name/deletions/approve", takes(scope), a.approveDeletions)
+	api.POST("/targets/:name/deletions/reject", takes(scope), a.rejectDeletions)
 	if a.Instances != nil {
 		a.registerInstances(api)
 	}

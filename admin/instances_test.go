@@ -28,8 +28,13 @@ import (
 type noTargets struct{}
 
 func (noTargets) Targets() []fanout.Status { return nil }
-func (noTargets) Pause(string) error       { return fanout.ErrUnknownTarget }
-func (noTargets) Resume(string) error      { return fanout.ErrUnknownTarget }
+func (noTargets) Pause(context.Context, string, string, string) error {
+	return fanout.ErrUnknownTarget
+}
+func (noTargets) Resume(context.Context, string) error { return fanout.ErrUnknownTarget }
+func (noTargets) Decide(context.Context, storage.DeliveryFilter, storage.HeldDecision) (int, error) {
+	return 0, fanout.ErrUnknownTarget
+}
 
 // shop is the API over a real store, and the lifecycle that fills it.
 type shop struct {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -21,8 +22,8 @@ type SyncState string
 const (
 	Synced   SyncState = "synced"   // every target has what the store has
 	Syncing  SyncState = "syncing"  // on its way
-	Held     SyncState = "held"     // deletions wait for a decision
-	Degraded SyncState = "degraded" // dead letters, or a target that is down or paused with work left
+	Held     SyncState = "held"     // deletions wait for a decision, here or at a target
+	Degraded SyncState = "degraded" // dead letters, or a target that is not up with work left
 	Unknown  SyncState = "unknown"  // nothing was ever pushed
 )
 
@@ -42,6 +43,9 @@ type TargetStatus struct {
 	Waiting   int          `json:"waiting"` // for a department that is not there
 	Delivered int          `json:"delivered"`
 	Dead      int          `json:"dead"`
+	Held      int          `json:"held,omitempty"`    // until a removal is decided
+	Kept      int          `json:"kept,omitempty"`    // as somebody rejected their removal
+	Leaving   int          `json:"leaving,omitempty"` // deactivated, deleted later
 	// OldestPendingSeconds is how long the oldest open delivery has waited.
 	OldestPendingSeconds float64 `json:"oldestPendingSeconds"`
 	LastError            string  `json:"lastError,omitempty"`
@@ -135,7 +139,7 @@ func (a *API) status(ctx context.Context, state directory.State) (SyncStatus, er
 		return status, err
 	}
 	status.Instance = instance
-	open, degraded := false, false
+	open, held, degraded := false, state.Hold != nil, false
 	for _, t := range a.Deliverer.Targets() {
 		if a.Matches != nil && !a.Matches(t.Name, state.Scope) {
 			continue
@@ -146,6 +150,7 @@ func (a *API) status(ctx context.Context, state directory.State) (SyncStatus, er
 		}
 		waits := one.Pending+one.Retrying > 0
 		open = open || waits || spreading
+		held = held || one.Held > 0
 		degraded = degraded || one.Dead > 0 || (waits && t.State != fanout.Up)
 		status.Targets = append(status.Targets, one)
 	}
@@ -155,7 +160,7 @@ func (a *API) status(ctx context.Context, state directory.State) (SyncStatus, er
 	switch {
 	case degraded:
 		status.State = Degraded
-	case state.Hold != nil:
+	case held:
 		status.State = Held
 	case open:
 		status.State = Syncing
@@ -175,45 +180,16 @@ func (a *API) targetStatus(ctx context.Context, t fanout.Status, scope *director
 		Waiting:   counts.Slots[storage.SlotWaiting],
 		Delivered: counts.Slots[storage.SlotDelivered],
 		Dead:      counts.Slots[storage.SlotDead],
+		Held:      counts.Slots[storage.SlotHeld],
+		Kept:      counts.Slots[storage.SlotKept],
+		Leaving:   counts.Slots[storage.SlotLeaving],
 		LastError: counts.LastError,
 	}
 	if status.LastError == "" && t.State != fanout.Up {
-		status.LastError = t.LastError
+		status.LastError = cmp.Or(t.LastError, t.Reason)
 	}
 	if !counts.Oldest.IsZero() {
 		status.OldestPendingSeconds = a.Now().Sub(counts.Oldest).Seconds()
 	}
 	return status, nil
-}
-
-// targetView is a target with its counts over all tenants.
-type targetView struct {
-	fanout.Status
-	Deliveries TargetStatus `json:"deliveries"`
-}
-
-func (a *API) targets(c *gin.Context) {
-	var views []targetView
-	for _, t := range a.Deliverer.Targets() {
-		counts, err := a.targetStatus(c.Request.Context(), t, nil)
-		if err != nil {
-			fail(c, err)
-			return
-		}
-		views = append(views, targetView{t, counts})
-	}
-	respond(c, views, "", nil)
-}
-
-func (a *API) pause(c *gin.Context)  { a.steer(c, "paused", a.Deliverer.Pause) }
-func (a *API) resume(c *gin.Context) { a.steer(c, "resumed", a.Deliverer.Resume) }
-
-func (a *API) steer(c *gin.Context, verb string, do func(string) error) {
-	name := c.Param("name")
-	if err := do(name); err != nil {
-		fail(c, err)
-		return
-	}
-	a.Logger.Info("audit: target "+verb, "target", name, "remote", c.ClientIP())
-	c.JSON(http.StatusOK, gin.H{"target": name, "result": verb})
 }

@@ -187,8 +187,9 @@ func (w *world) startSCIM(logger *slog.Logger, registry prometheus.Registerer) {
 	w.Cleanup(func() { require.NoError(w, connector.Close()) })
 	w.fanout, err = fanout.New(w.store, []fanout.Target{{
 		Name: "corp", Type: "scim", Connector: connector,
-		Match:   func(scope directory.Scope) bool { return scope.Dataset == directory.Prod },
-		Backoff: fanout.Backoff{Base: time.Millisecond},
+		Match:    func(scope directory.Scope) bool { return scope.Dataset == directory.Prod },
+		Backoff:  fanout.Backoff{Base: time.Millisecond},
+		Removals: &fanout.RemovalLimit{PerHour: 2, Percent: 5},
 	}}, fanout.Options{Logger: logger, Registerer: registry})
 	require.NoError(w, err)
 }

@@ -84,6 +84,8 @@ type Target struct {
 	ResyncEvery      time.Duration `koanf:"resyncEvery" desc:"How often the target is read out, compared and repaired, such as 24h; 0 for never (the default). Not for webhook."`
 	Plaintext        bool          `koanf:"plaintext" desc:"Let credentials and personal data go unencrypted to another machine: http://, or ldap:// without StartTLS."`
 	Realm            string        `koanf:"realm" desc:"For keycloak: the realm."`
+	DeleteAfter      time.Duration `koanf:"deleteAfter" desc:"How long an account that is to be deleted is deactivated only, so that one that returns is not lost; 0 (the default) deletes at once."`
+	Removals         Removals      `koanf:"removals"`
 	Backoff          Backoff       `koanf:"backoff"`
 	Rate             Rate          `koanf:"rate"`
 	SCIM             SCIM          `koanf:"scim"`
@@ -115,6 +117,13 @@ type Rate struct {
 	PerSecond float64 `koanf:"perSecond" desc:"Requests a second at most, default as many as the target takes: it is sent fewer when it answers 429."`
 	Burst     int     `koanf:"burst" desc:"Requests at once after a rest, default a second's worth."`
 	Least     float64 `koanf:"least" desc:"Requests a second that refusals never slow it down below, default 1."`
+}
+
+// Removals bounds the deletions and deactivations at a target. What would
+// exceed both bounds is held.
+type Removals struct {
+	MaxPerHour *int `koanf:"maxPerHour" desc:"Deletions and deactivations that are always made within an hour, default 20. What exceeds this and maxPercent waits for a decision (orgsync holds)."`
+	MaxPercent *int `koanf:"maxPercent" desc:"Percentage of what the target has that may be deleted or deactivated within an hour, default 5; with 100 nothing is held."`
 }
 
 // LDAP is where a target of type ldap is written to.

@@ -113,6 +113,13 @@ func (v *checker) target(path string, t *Target) {
 	v.checkf(t.Concurrency >= 0, path+".concurrency", "less than 0")
 	v.checkf(t.ResyncEvery == 0 || t.ResyncEvery >= minResyncEvery, path+".resyncEvery", "%s: want 0 or at least %s", t.ResyncEvery, minResyncEvery)
 	v.checkf(t.ResyncEvery == 0 || t.Type != "webhook", path+".resyncEvery", "not for webhook: there is nothing to read out")
+	v.checkf(t.DeleteAfter >= 0, path+".deleteAfter", "less than 0")
+	if t.Removals.MaxPerHour != nil {
+		v.checkf(*t.Removals.MaxPerHour >= 0, path+".removals.maxPerHour", "less than 0")
+	}
+	if t.Removals.MaxPercent != nil {
+		v.checkf(*t.Removals.MaxPercent >= 0 && *t.Removals.MaxPercent <= 100, path+".removals.maxPercent", "want 0 to 100")
+	}
 	v.rate(path+".rate", &t.Rate)
 	v.checkf(t.Backoff.Base >= 0, path+".backoff.base", "less than 0")
 	v.checkf(t.Backoff.Max == 0 || t.Backoff.Max >= t.Backoff.Base, path+".backoff.max", "less than backoff.base")

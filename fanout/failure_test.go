@@ -242,7 +242,7 @@ func TestATargetThatIsDownUsesUpNoAttempts(t *testing.T) {
 	}
 	p.proxy.Heal()
 	count := b.count("t")
-	require.NoError(t, b.fanout.Resume("t"))
+	require.NoError(t, b.fanout.Resume(t.Context(), "t"))
 	b.settledSince("t", count)
 	b.synced("t", p, acme)
 	require.Equal(t, Up, b.fanout.Targets()[0].State)

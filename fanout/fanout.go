@@ -27,6 +27,7 @@ var ErrUnknownTarget = errors.New("no such target")
 // Store is what the fan-out needs of a store.
 type Store interface {
 	storage.Fanout
+	storage.Targets
 	storage.Wakeups
 	storage.Resyncs
 	// Deliveries reads slots for a resync (see storage.Reader).
@@ -123,6 +124,11 @@ type Target struct {
 	// Rate bounds the requests of all replicas; the zero value leaves it to
 	// the target to refuse some.
 	Rate coordination.Rate
+	// Removals bounds deletions and deactivations; nil for DefaultRemovals.
+	Removals *RemovalLimit
+	// DeleteAfter is how long an account that is to be deleted stays
+	// deactivated before; zero deletes at once.
+	DeleteAfter time.Duration
 	// Backoff bounds the waits after failures.
 	Backoff Backoff
 }
@@ -166,7 +172,14 @@ const (
 	Up     State = "up"
 	Down   State = "down"   // does not answer or does not let us in; probed
 	Paused State = "paused" // by an operator
+	// Disabled: the target asked to be sent nothing more.
+	Disabled State = "disabled"
+	// Quarantined: too much fails; tried now and then.
+	Quarantined State = "quarantined"
 )
+
+// States lists the states.
+func States() []State { return []State{Up, Down, Paused, Disabled, Quarantined} }
 
 // Status is how a target is doing.
 type Status struct {
@@ -175,8 +188,15 @@ type Status struct {
 	State     State     `json:"state"`
 	Since     time.Time `json:"since"`
 	LastError string    `json:"lastError,omitempty"`
-	// NextProbe is when a target that is down is tried again.
+	// By and Reason say who stopped the target and why.
+	By     string `json:"by,omitempty"`
+	Reason string `json:"reason,omitempty"`
+	// NextProbe is when a target that is down or quarantined is tried again.
 	NextProbe time.Time `json:"nextProbe,omitzero"`
+	// HeldSince is since when deletions or deactivations wait for a decision,
+	// zero when none do; LastDecision is the latest one about such.
+	HeldSince    time.Time             `json:"heldSince,omitzero"`
+	LastDecision *storage.HeldDecision `json:"lastDecision,omitempty"`
 }
 
 // Fanout brings all targets to the stored state.
@@ -227,29 +247,37 @@ func (f *Fanout) Run(ctx context.Context) error {
 func (f *Fanout) Targets() []Status {
 	all := make([]Status, 0, len(f.runners))
 	for _, r := range f.runners {
-		all = append(all, r.gate.status())
+		all = append(all, r.status())
 	}
 	return all
 }
 
-// Pause stops deliveries to a target until Resume. Changes go on being noted.
-func (f *Fanout) Pause(name string) error {
-	r, ok := f.byName[name]
-	if !ok {
-		return fmt.Errorf("%w: %q", ErrUnknownTarget, name)
+// Pause stops deliveries to a target on all replicas until Resume, restarts or
+// not. Changes go on being noted.
+func (f *Fanout) Pause(ctx context.Context, name, by, reason string) error {
+	r, err := f.target(name)
+	if err != nil {
+		return err
 	}
-	r.gate.pause()
-	return nil
+	return r.halted(ctx, storage.Stop{State: storage.StopPaused, By: by, Reason: reason})
 }
 
-// Resume takes deliveries up again, and probes a target that is down at once.
-func (f *Fanout) Resume(name string) error {
+// Resume takes deliveries up again, whatever they were stopped for, and probes
+// a target that is down at once.
+func (f *Fanout) Resume(ctx context.Context, name string) error {
+	r, err := f.target(name)
+	if err != nil {
+		return err
+	}
+	return r.resumed(ctx)
+}
+
+func (f *Fanout) target(name string) (*runner, error) {
 	r, ok := f.byName[name]
 	if !ok {
-		return fmt.Errorf("%w: %q", ErrUnknownTarget, name)
+		return nil, fmt.Errorf("%w: %q", ErrUnknownTarget, name)
 	}
-	r.gate.resume()
-	return nil
+	return r, nil
 }
 
 func (o Options) withDefaults() Options {
@@ -293,7 +321,13 @@ func (t Target) withDefaults() (Target, error) {
 		t.Concurrency = 8
 	}
 	t.Backoff = t.Backoff.withDefaults()
-	var errs []error
+	if t.Removals == nil {
+		t.Removals = &DefaultRemovals
+	}
+	errs := []error{t.Removals.check(t.Name)}
+	if t.DeleteAfter < 0 {
+		errs = append(errs, fmt.Errorf("target %q: deleteAfter: less than 0", t.Name))
+	}
 	if t.Name == "" {
 		errs = append(errs, errors.New("target without a name"))
 	}

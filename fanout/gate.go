@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/target"
 )
 
@@ -14,8 +15,8 @@ import (
 const breakAfter = 10
 
 // gate says whether a target may be sent to: up, down until the next probe, or
-// paused by an operator. One failure that shows the target as a whole is down
-// closes it for all slots, which keep their attempts.
+// stopped on all replicas (storage.Stop). One failure that shows the target as
+// a whole is down closes it for all slots, which keep their attempts.
 type gate struct {
 	name, kind string
 	now        func() time.Time
@@ -23,7 +24,9 @@ type gate struct {
 	trip       func(reason string, wait time.Duration) // tells the replicas' breaker
 
 	mu        sync.Mutex
-	state     State
+	stop      *storage.Stop // nil: not stopped
+	trial     bool          // a quarantined target is being tried
+	state     State         // Up or Down
 	since     time.Time
 	lastError string
 	lastOK    time.Time // a delivery succeeded
@@ -31,6 +34,7 @@ type gate struct {
 	// one request.
 	lastShared *target.Error
 	inARow     int       // deliveries that failed since one got an answer
+	tripping   bool      // it is about to be closed: nothing more passes
 	closings   int       // of the gate since a delivery succeeded
 	limits     int       // answers "too many" since a delivery succeeded
 	nextProbe  time.Time // nothing is sent before, once the gate closes
@@ -41,18 +45,44 @@ type gate struct {
 
 func newGate(t Target, now func() time.Time, m *metrics) *gate {
 	g := &gate{name: t.Name, kind: t.Type, now: now, metrics: m, state: Up, since: now(), changed: make(chan struct{}, 1)}
-	m.up.WithLabelValues(t.Name).Set(1)
+	g.show()
 	return g
 }
 
 func (g *gate) status() Status {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	s := Status{Name: g.name, Type: g.kind, State: g.state, Since: g.since, LastError: g.lastError}
-	if g.state == Down {
+	s := Status{Name: g.name, Type: g.kind, State: g.shown(), Since: g.since, LastError: g.lastError}
+	switch {
+	case g.stop != nil:
+		s.Since, s.By, s.Reason, s.NextProbe = g.stop.Since, g.stop.By, g.stop.Reason, g.stop.NextTrial
+	case g.state == Down:
 		s.NextProbe = g.nextProbe
 	}
 	return s
+}
+
+// shown is the state that counts.
+func (g *gate) shown() State {
+	if g.stop != nil {
+		return State(g.stop.State)
+	}
+	return g.state
+}
+
+// show puts the state into the metrics.
+func (g *gate) show() {
+	shown := g.shown()
+	for _, state := range States() {
+		value := 0.0
+		if state == shown {
+			value = 1
+		}
+		g.metrics.state.WithLabelValues(g.name, string(state)).Set(value)
+		if state == Up {
+			g.metrics.up.WithLabelValues(g.name).Set(value)
+		}
+	}
 }
 
 // open reports whether the target may be sent to now; if not, until is when it
@@ -63,8 +93,10 @@ func (g *gate) open() (ok, probe bool, until time.Time) {
 	defer g.mu.Unlock()
 	now := g.now()
 	switch {
-	case g.state == Paused:
+	case g.tripping:
 		return false, false, time.Time{}
+	case g.stop != nil && !g.trial:
+		return false, false, g.stop.NextTrial
 	case now.Before(g.nextProbe):
 		return false, false, g.nextProbe
 	case g.state == Down:
@@ -76,19 +108,26 @@ func (g *gate) open() (ok, probe bool, until time.Time) {
 	}
 }
 
-func (g *gate) pause() { g.set(Paused, g.lastErrorText()) }
+// follow stops or frees the target as the store has it.
+func (g *gate) follow(stop *storage.Stop) {
+	g.mu.Lock()
+	if stop == nil && g.stop != nil && g.state == Up {
+		g.since = g.now()
+	}
+	g.stop = stop
+	g.trial = g.trial && stop != nil && stop.State == storage.StopQuarantined
+	g.show()
+	g.mu.Unlock()
+	g.signal()
+}
 
+// resume forgets what the target was left alone for.
 func (g *gate) resume() {
 	g.mu.Lock()
 	g.nextProbe, g.notBefore = time.Time{}, time.Time{}
 	g.inARow, g.closings, g.limits = 0, 0, 0
 	g.resumed = true
-	paused := g.state == Paused
 	g.mu.Unlock()
-	if paused {
-		g.set(Up, g.lastErrorText())
-		return
-	}
 	g.signal()
 }
 
@@ -116,7 +155,8 @@ func (g *gate) answered(err error) (tripped bool) {
 		return false
 	}
 	g.inARow = 0
-	return g.state == Up
+	g.tripping = g.state == Up
+	return g.tripping
 }
 
 // takes reports whether the target took a delivery within the last while.
@@ -141,11 +181,13 @@ func (g *gate) tookResume() bool {
 func (g *gate) down(err error, asked time.Duration, backoff func(n int) time.Duration) {
 	g.mu.Lock()
 	now := g.now()
-	if g.state == Paused || now.Before(g.nextProbe) {
+	g.tripping = false
+	if (g.stop != nil && !g.trial) || now.Before(g.nextProbe) {
 		g.lastError = err.Error()
 		g.mu.Unlock()
 		return
 	}
+	g.trial = false
 	g.closings++
 	wait := backoff(g.closings)
 	if asked > 0 {
@@ -161,9 +203,9 @@ func (g *gate) down(err error, asked time.Duration, backoff func(n int) time.Dur
 	g.set(Down, err.Error())
 }
 
-// follow closes the gate, or keeps it closed, because the replicas' breaker is
+// heed closes the gate, or keeps it closed, because the replicas' breaker is
 // open for as long as wait.
-func (g *gate) follow(reason string, wait time.Duration) {
+func (g *gate) heed(reason string, wait time.Duration) {
 	g.mu.Lock()
 	g.nextProbe = g.now().Add(wait)
 	up := g.state == Up
@@ -220,24 +262,14 @@ func (g *gate) limited(asked time.Duration, backoff func(n int) time.Duration) t
 	return g.notBefore
 }
 
-func (g *gate) lastErrorText() string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.lastError
-}
-
 func (g *gate) set(state State, lastError string) {
 	g.mu.Lock()
 	if g.state != state {
 		g.state, g.since = state, g.now()
 	}
 	g.lastError = lastError
+	g.show()
 	g.mu.Unlock()
-	value := 0.0
-	if state == Up {
-		value = 1
-	}
-	g.metrics.up.WithLabelValues(g.name).Set(value)
 	g.signal()
 }
 

@@ -51,12 +51,13 @@ func TestTheGateWaitsAsLongAsAsked(t *testing.T) {
 func TestPauseOutlastsFailuresAndProbes(t *testing.T) {
 	t.Parallel()
 	g, _ := newTestGate()
-	g.pause()
+	g.follow(&storage.Stop{State: storage.StopPaused, By: "ann", Reason: "why", Since: epoch})
 	g.down(errors.New("down"), 0, seconds)
 	g.up()
 	require.Equal(t, Paused, g.status().State)
+	require.Equal(t, []string{"ann", "why"}, []string{g.status().By, g.status().Reason})
 	require.False(t, isOpen(g))
-	g.resume()
+	g.follow(nil)
 	require.Equal(t, Up, g.status().State)
 	require.True(t, isOpen(g))
 }

@@ -144,7 +144,7 @@ func (b *bundle) converge(name string) {
 		_, err := b.store.Replay(b.Context(), storage.DeliveryFilter{Target: name})
 		require.NoError(b, err)
 		count := b.count(name)
-		require.NoError(b, b.fanout.Resume(name))
+		require.NoError(b, b.fanout.Resume(b.Context(), name))
 		b.settledSince(name, count)
 		counts, err := b.store.Counts(b.Context(), name, nil)
 		require.NoError(b, err)

@@ -84,6 +84,14 @@ func (r *round) planMoves(ctx context.Context, tasks []storage.Task) (moves []*m
 		if t.Kind == storage.SlotPlacement {
 			member = target.Member{Kind: target.MemberDepartment, RemoteID: groups[t.Key].RemoteID}
 		}
+		object := users[t.Key]
+		if t.Kind == storage.SlotPlacement {
+			object = groups[t.Key]
+		}
+		if stays(object.Slot) && r.removal(object) && r.belongsTo(t) == "" {
+			r.stay(t.Slot, object.Slot)
+			continue
+		}
 		if m := r.planMove(ctx, t, member, groups); m != nil {
 			moves = append(moves, m)
 		}
@@ -94,7 +102,7 @@ func (r *round) planMoves(ctx context.Context, tasks []storage.Task) (moves []*m
 // planMove plans one member's move; nil if it is settled without a request.
 func (r *round) planMove(ctx context.Context, t storage.Task, member target.Member, groups map[string]storage.Task) *move {
 	m := &move{task: t, member: member, want: r.belongsTo(t), in: parsePlaces(t.Hash).valid(member, groups)}
-	if d := groups[m.want].Department; d == nil || d.Deleted {
+	if d := groups[m.want].Department; d == nil || d.Deleted && !stays(groups[m.want].Slot) {
 		m.want = "" // no such department; the store marks the slot when it comes
 	}
 	switch {

@@ -9,6 +9,9 @@ type metrics struct {
 	resyncs    *prometheus.CounterVec
 	drift      *prometheus.GaugeVec
 	compared   *prometheus.GaugeVec
+	state      *prometheus.GaugeVec
+	removals   *prometheus.CounterVec
+	held       *prometheus.GaugeVec
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -24,7 +27,19 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}, []string{"target", "op"}),
 		up: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "orgsync_target_up",
-			Help: "1 while the target answers and is not paused.",
+			Help: "1 while the target answers and is not stopped.",
+		}, []string{"target"}),
+		state: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "orgsync_target_state",
+			Help: "1 for the state the target is in (up, down, paused, disabled, quarantined), 0 for the others.",
+		}, []string{"target", "state"}),
+		removals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "orgsync_removals_total",
+			Help: "Deletions and deactivations at targets by what became of them: cleared (within the limit) or held.",
+		}, []string{"target", "outcome"}),
+		held: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "orgsync_target_held",
+			Help: "1 while deletions or deactivations at the target wait for a decision.",
 		}, []string{"target"}),
 		resyncs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "orgsync_resyncs_total",
@@ -40,7 +55,7 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 		}, []string{"target"}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.deliveries, m.seconds, m.up, m.resyncs, m.drift, m.compared)
+		registerer.MustRegister(m.deliveries, m.seconds, m.up, m.state, m.removals, m.held, m.resyncs, m.drift, m.compared)
 	}
 	return m
 }

@@ -87,7 +87,7 @@ func TestAHundredEditsBeforeDeliveryCostOneRequest(t *testing.T) {
 	b.tree(acme, "a")
 	b.settled()
 	count := b.count("t")
-	require.NoError(t, b.fanout.Pause("t"))
+	require.NoError(t, b.fanout.Pause(t.Context(), "t", "ann", "maintenance"))
 	b.settledSince("t", count)
 	p.proxy.Forget()
 	for range 100 {
@@ -97,7 +97,7 @@ func TestAHundredEditsBeforeDeliveryCostOneRequest(t *testing.T) {
 	b.settled()
 	require.Empty(t, p.proxy.Requests(), "a paused target is sent nothing")
 	count = b.count("t")
-	require.NoError(t, b.fanout.Resume("t"))
+	require.NoError(t, b.fanout.Resume(t.Context(), "t"))
 	b.settledSince("t", count)
 	require.Len(t, p.writes(), 1)
 	b.synced("t", p, acme)

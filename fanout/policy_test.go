@@ -176,8 +176,8 @@ func TestUnknownTargetsAreToldSo(t *testing.T) {
 	t.Parallel()
 	f, err := New(nil, nil, Options{})
 	require.NoError(t, err)
-	require.ErrorIs(t, f.Pause("x"), ErrUnknownTarget)
-	require.ErrorIs(t, f.Resume("x"), ErrUnknownTarget)
+	require.ErrorIs(t, f.Pause(t.Context(), "x", "", ""), ErrUnknownTarget)
+	require.ErrorIs(t, f.Resume(t.Context(), "x"), ErrUnknownTarget)
 }
 
 func TestErrorsAreCutToWholeRunes(t *testing.T) {

@@ -388,7 +388,7 @@ func TestOneResyncAtATime(t *testing.T) {
 	require.ErrorIs(t, err, ErrUnknownTarget)
 	close(hold)
 	b.resynced()
-	require.NoError(t, b.fanout.Pause("t"))
+	require.NoError(t, b.fanout.Pause(t.Context(), "t", "chen", "a test"))
 	_, err = b.fanout.Resync(t.Context(), "t", ResyncOptions{})
 	require.ErrorIs(t, err, ErrUnfit)
 }

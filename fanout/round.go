@@ -94,6 +94,9 @@ func (r *runner) leased(ctx context.Context, lease storage.Lease, capabilities t
 	if len(tasks) == claimBatch {
 		work.deferDeletes(&b)
 	}
+	if err = work.guard(ctx, &b); err != nil {
+		return errors.Join(err, work.release(ctx))
+	}
 	if err := work.phases(ctx, b); !errors.Is(err, errStopped) {
 		return err
 	}

@@ -75,7 +75,12 @@ type runner struct {
 	mu      sync.Mutex
 	running map[directory.Scope]int // rounds of this replica whose end the loop has not seen
 
+	// record is what the store keeps of the target, by r.mu.
+	record  storage.TargetRecord
+	objects objects // at the target, counted lately
+
 	// The loop's own.
+	readAt time.Time                     // the record was read then
 	latest directory.Scope               // the scope asked for last
 	asked  map[directory.Scope]time.Time // for a round; ask again then
 	busy   map[directory.Scope]time.Time // delivered by another replica; ask again then
@@ -162,6 +167,7 @@ func (r *runner) sleep(ctx context.Context, changed, woken <-chan struct{}, unti
 	case <-ctx.Done():
 	case <-changed:
 	case <-woken:
+		r.readAt = time.Time{} // it may be stopped, or no more
 	case <-r.gate.changed:
 	case end := <-r.ended:
 		if err := r.collect(end); err != nil && ctx.Err() == nil {
@@ -211,6 +217,11 @@ func (r *runner) step(ctx context.Context) (more bool, until time.Time, err erro
 	due, next, err := r.store.DueScopes(ctx, r.Name, r.options.Now())
 	if err != nil {
 		return false, time.Time{}, err
+	}
+	if r.idle() && !r.kept().HeldSince.IsZero() { // what was held may have come back
+		if err := r.noteHeld(ctx); err != nil {
+			return false, time.Time{}, err
+		}
 	}
 	next, err = r.ask(ctx, due, next)
 	return read > 0, next, err

@@ -83,6 +83,13 @@ func (r *runner) serve(ctx context.Context) {
 	}
 }
 
+// idle reports that no round is under way here.
+func (r *runner) idle() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.running) == 0
+}
+
 // deliver is the round of a scope.
 func (r *runner) deliver(ctx context.Context, key string) {
 	scope, err := directory.ParseScope(key)
@@ -104,6 +111,9 @@ func (r *runner) deliver(ctx context.Context, key string) {
 // to, or is to be probed, or when to ask again. What an operator or the target
 // itself asked of this replica goes first.
 func (r *runner) mayGo(ctx context.Context) (open, probe bool, until time.Time, err error) {
+	if err := r.refresh(ctx); err != nil {
+		return false, false, time.Time{}, err
+	}
 	if r.gate.tookResume() {
 		r.resetBreaker(ctx)
 	}
@@ -117,10 +127,10 @@ func (r *runner) mayGo(ctx context.Context) (open, probe bool, until time.Time, 
 	}
 	switch passage.State {
 	case coordination.BreakerOpen:
-		r.gate.follow(passage.Reason, passage.Wait)
+		r.gate.heed(passage.Reason, passage.Wait)
 		return false, false, r.options.Now().Add(passage.Wait), nil
 	case coordination.BreakerProbing: // down until this replica has probed
-		r.gate.follow(passage.Reason, 0)
+		r.gate.heed(passage.Reason, 0)
 		return false, true, time.Time{}, nil
 	default: // a gate that is closed opens once this replica has probed too
 		if !open {
@@ -134,8 +144,7 @@ func (r *runner) mayGo(ctx context.Context) (open, probe bool, until time.Time, 
 // succeeds.
 func (r *runner) closeGate(err error) {
 	if target.ClassOf(err) == target.Disabled {
-		r.logger.Warn("target asked to be sent nothing more; it is paused until somebody resumes it", "error", err)
-		r.gate.set(Paused, err.Error())
+		r.disabled(err)
 		return
 	}
 	r.logger.Warn("target is down; its changes wait until a probe succeeds", "error", err)

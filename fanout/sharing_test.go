@@ -217,7 +217,7 @@ func TestReplicasHearOfATargetThatIsDown(t *testing.T) {
 	}
 	before := b.peerRequests(one, other)
 	all := 8 + b.enterprises(2, 2)
-	require.NoError(t, one.fanout.Resume("t")) // what one operator does counts for all
+	require.NoError(t, one.fanout.Resume(t.Context(), "t")) // what one operator does counts for all
 	b.delivered(all)
 	require.Eventually(t, func() bool {
 		return one.fanout.Targets()[0].State == Up && other.fanout.Targets()[0].State == Up

@@ -16,7 +16,11 @@ func (r *round) putUsers(ctx context.Context, tasks []storage.Task) (absent []st
 	for _, t := range tasks {
 		switch what, _ := r.decideUser(t.User, known(t)); what {
 		case fateAbsent:
-			absent = append(absent, t)
+			if r.softly(t) {
+				put = append(put, t)
+			} else {
+				absent = append(absent, t)
+			}
 		case fateLeave:
 			r.left(t.Slot)
 		default:
@@ -72,7 +76,12 @@ func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) {
 	want := renderUser(r.scope, t.User, s.tenant, s.departments[t.User.OrgCode].Department, r.UserNames, active)
 	hash := digestUser(want)
 	slot := t.Slot
-	if !upToDate(slot, hash) {
+	sent := !upToDate(slot, hash)
+	if !active {
+		hash += inactiveMark
+		sent = sent && !upToDate(slot, hash)
+	}
+	if sent {
 		want.Object = objectOf(r.scope, t)
 		err := r.call(ctx, "put user", func(ctx context.Context) (err error) {
 			slot.RemoteID, err = r.Connector.PutUser(ctx, want)
@@ -82,6 +91,10 @@ func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) {
 			r.failed(ctx, t.Slot, err)
 			return
 		}
+	}
+	if what, _ := r.decideUser(t.User, known(t)); what == fateAbsent {
+		r.leaving(slot, t.User, hash)
+		return
 	}
 	r.delivered(slot, hash)
 }

@@ -15,6 +15,7 @@ type Dumped struct {
 	Push     *DumpedPush     `json:"push,omitempty"`
 	Slot     *DumpedSlot     `json:"slot,omitempty"`
 	Relay    *DumpedRelay    `json:"relay,omitempty"`
+	Target   *TargetRecord   `json:"target,omitempty"`
 	Instance *DumpedInstance `json:"instance,omitempty"`
 }
 
@@ -31,6 +32,8 @@ func (d *Dumped) Kind() string {
 		return "slots"
 	case d.Relay != nil:
 		return "relays"
+	case d.Target != nil:
+		return "targets"
 	default:
 		return "instances"
 	}
@@ -71,6 +74,8 @@ type DumpedSlot struct {
 	Slot
 	Hash     string    `json:"hash"`
 	Marks    int64     `json:"marks"`
+	Cleared  int64     `json:"cleared,omitempty"`
+	Kept     int64     `json:"kept,omitempty"`
 	FailedAt time.Time `json:"failedAt,omitzero"`
 }
 

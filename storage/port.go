@@ -125,7 +125,7 @@ type Fanout interface {
 	Lookup(ctx context.Context, targetName string, scope directory.Scope, kind SlotKind, keys []string) (map[string]Task, error)
 
 	// Settle writes the outcome of attempts, atomically: every member of each
-	// slot but Desired. A slot whose desired version moved on meanwhile stays
+	// slot but Desired and Kept. A slot whose desired version moved on meanwhile stays
 	// pending. When the RemoteID of a department or user slot changes, these
 	// become pending and keep their Attempts: the placement or membership of
 	// that object, and, of a department, the placements and memberships in it
@@ -142,7 +142,8 @@ type Fanout interface {
 	MarkUsers(ctx context.Context, targetName string, scope directory.Scope, after string, limit int) (last string, err error)
 
 	// Replay makes dead or retrying slots that match pending, at once, and
-	// returns how many.
+	// returns how many. Kept ones only if the filter asks for them: their
+	// removal is then asked for anew.
 	Replay(ctx context.Context, filter DeliveryFilter) (int, error)
 
 	// Tenant reads the scope's tenant for rendering users.
@@ -272,6 +273,7 @@ type Swept struct{ Journal, Tombstones, TestData int }
 type Store interface {
 	Intake
 	Fanout
+	Targets
 	Wakeups
 	Reader
 	Health

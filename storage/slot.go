@@ -67,11 +67,14 @@ const (
 	SlotWaiting   SlotState = 3 // needs Group, which is not at the target yet
 	SlotDelivered SlotState = 4 // the target has the desired version
 	SlotDead      SlotState = 5 // dead letter: a person must look
+	SlotHeld      SlotState = 6 // a removal too many: a person must decide
+	SlotKept      SlotState = 7 // the removal was rejected: the target keeps what it has
+	SlotLeaving   SlotState = 8 // deactivated; deleted at DueAt
 )
 
 // SlotStates lists the states.
 func SlotStates() []SlotState {
-	return []SlotState{SlotPending, SlotRetrying, SlotWaiting, SlotDelivered, SlotDead}
+	return []SlotState{SlotPending, SlotRetrying, SlotWaiting, SlotDelivered, SlotDead, SlotHeld, SlotKept, SlotLeaving}
 }
 
 // String returns the state's name as the API spells it.
@@ -87,6 +90,12 @@ func (s SlotState) String() string {
 		return "delivered"
 	case SlotDead:
 		return "dead"
+	case SlotHeld:
+		return "held"
+	case SlotKept:
+		return "kept"
+	case SlotLeaving:
+		return "leaving"
 	default:
 		return fmt.Sprintf("state(%d)", uint8(s))
 	}
@@ -99,7 +108,7 @@ func ParseSlotState(text string) (SlotState, error) {
 			return s, nil
 		}
 	}
-	return 0, fmt.Errorf("unknown state %q: want pending, retrying, waiting, delivered or dead", text)
+	return 0, fmt.Errorf("unknown state %q: want pending, retrying, waiting, delivered, dead, held, kept or leaving", text)
 }
 
 // MarshalText writes the state's name.
@@ -138,6 +147,11 @@ type Slot struct {
 	// takes it as it was claimed, so that a slot made due again during an
 	// attempt is not taken for delivered.
 	Marks int64 `json:"-"`
+	// Cleared is the version whose removal at the target may go on: it was
+	// within the limit, or approved. Kept is the version whose removal was
+	// rejected; only DecideHeld and Replay write it. A newer version is neither.
+	Cleared int64 `json:"-"`
+	Kept    int64 `json:"-"`
 	// Attempts counts the failed attempts since the last success or change.
 	Attempts int `json:"attempts"`
 	// DirtySince is when the slot left SlotDelivered; DueAt when to try next.

@@ -263,7 +263,7 @@ func TestExpectedFailures(t *testing.T) {
 		{"unknown flag", []string{"serve", "--lisen", ":1"}, []string{"unknown flag: --lisen; see `orgsync serve --help`"}},
 		{"too many arguments", []string{"serve", "now"}, []string{`orgsync serve takes no argument, got "now"; see ` + "`orgsync serve --help`"}},
 		{"no file named", append([]string{"push", "full"}, tenant...), []string{"want one FILE, got 0: orgsync push full FILE [flags]; see `orgsync push full --help`"}},
-		{"no push named", []string{"holds", "approve"}, []string{"want one PUSH, got 0: orgsync holds approve PUSH"}},
+		{"no push named", []string{"holds", "approve"}, []string{"want one PUSH (or --target), got 0: orgsync holds approve [PUSH]"}},
 		{"no tenant", []string{"push", "full", departments}, []string{"--tenant is missing"}},
 		{"no app nor tenant", []string{"push", "users", departments}, []string{"--tenant is missing", "--app is missing"}},
 		{"wrong push flag", append([]string{"push", "org", "--flag", "cancel", departments}, tenant...), []string{`--flag "cancel": want add, modify, delete`}},

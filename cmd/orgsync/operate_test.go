@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -118,6 +119,55 @@ func TestHoldsAreListedAndDecided(t *testing.T) {
 	type record struct{ Note string }
 	notes := listed[record](t, s, "/pushes")
 	require.Regexp(t, `^approved by \S+ at \S+: they closed$`, notes[0].Note)
+}
+
+func TestHoldsOfATargetAreListedAndDecided(t *testing.T) {
+	t.Parallel()
+	server, err := scimserver.New(scimserver.Options{Token: "scim-token"})
+	require.NoError(t, err)
+	listening := httptest.NewServer(server)
+	t.Cleanup(listening.Close)
+	s := serve(t, "--config", write(t, "orgsync.yaml", "guard: {maxPercent: 100}\ntargets:\n  - {name: corp, type: scim, url: "+listening.URL+
+		", auth: {type: bearer, token: scim-token}, removals: {maxPerHour: 2, maxPercent: 10}}\n"))
+	synced := func(code int) string {
+		var out string
+		require.Eventually(t, func() bool {
+			r := s.operate(t, "status")
+			out = r.out
+			return r.code() == code && !strings.Contains(r.out, "State: syncing")
+		}, 30*time.Second, 20*time.Millisecond)
+		return out
+	}
+	require.NoError(t, s.pushFile(t, "full", "", "d.csv", departments(30)).err)
+	synced(0)
+	hold := func(left int) string {
+		require.NoError(t, s.pushFile(t, "full", "", "d.csv", departments(left)).err)
+		out := synced(2)
+		require.Contains(t, out, "State: held")
+		require.Contains(t, out, "t1 at corp: deletions wait; decide with `orgsync holds approve --target corp` or `reject`")
+		r := s.operate(t, "holds", "list")
+		require.NoError(t, r.err)
+		return r.out
+	}
+	require.Regexp(t, `corp +│ t1 +│ i1 +│ .+ │ +10 │`, hold(20))
+	r := s.operate(t, "holds", "reject", "--target", "corp", "--reason", "a wrong export")
+	require.NoError(t, r.err)
+	require.Equal(t, "Rejected: what 10 deletions and deactivations were to take away stays at corp.\n", r.out)
+	require.Equal(t, "Nothing is held.\n", s.operate(t, "holds", "list").out)
+	groups, _ := server.Counts()
+	require.Equal(t, 30, groups)
+
+	hold(5)
+	r = s.operate(t, "holds", "approve", "--target", "corp", "--tenant", "t1", "--instance", "i1")
+	require.NoError(t, r.err)
+	require.Equal(t, "Approved: 15 deletions and deactivations go to corp.\n", r.out)
+	synced(0)
+	groups, _ = server.Counts()
+	require.Equal(t, 15, groups, "and what was rejected stays")
+	require.ErrorContains(t, s.operate(t, "holds", "approve", "--target", "corp").err, "nothing is held")
+	require.ErrorContains(t, s.operate(t, "holds", "approve", "--target", "corp", "x").err, "takes no argument")
+	require.ErrorContains(t, s.operate(t, "holds", "approve", "--tenant", "t1", "x").err, "go with --target")
+	require.ErrorContains(t, s.operate(t, "holds", "approve").err, "want one PUSH (or --target)")
 }
 
 // A wrong list is undone: first looked at, then done, then there is nothing

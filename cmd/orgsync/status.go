@@ -125,7 +125,7 @@ func writeStatus(w io.Writer, all []admin.SyncStatus) {
 	t := table.NewWriter()
 	t.SetOutputMirror(w)
 	t.SetStyle(table.StyleLight)
-	t.AppendHeader(table.Row{"Tenant", "Instance", "State", "Departments", "Users", "Target", "Pending", "Retrying", "Waiting", "Delivered", "Dead"})
+	t.AppendHeader(table.Row{"Tenant", "Instance", "State", "Departments", "Users", "Target", "Pending", "Retrying", "Waiting", "Delivered", "Dead", "Held"})
 	for _, s := range all {
 		state := string(s.State)
 		if s.HeldDeletions > 0 {
@@ -133,13 +133,13 @@ func writeStatus(w io.Writer, all []admin.SyncStatus) {
 		}
 		row := table.Row{s.TenantID, s.InstanceID, state, s.Departments, s.Users}
 		if len(s.Targets) == 0 {
-			t.AppendRow(append(row, "none", "", "", "", "", ""))
+			t.AppendRow(append(row, "none", "", "", "", "", "", ""))
 		}
 		for i, target := range s.Targets {
 			if i > 0 {
 				row = table.Row{"", "", "", "", ""}
 			}
-			t.AppendRow(append(row, fmt.Sprintf("%s (%s)", target.Name, target.State), target.Pending, target.Retrying, target.Waiting, target.Delivered, target.Dead))
+			t.AppendRow(append(row, fmt.Sprintf("%s (%s)", target.Name, target.State), target.Pending, target.Retrying, target.Waiting, target.Delivered, target.Dead, target.Held))
 		}
 	}
 	t.Render()
@@ -148,6 +148,9 @@ func writeStatus(w io.Writer, all []admin.SyncStatus) {
 			fmt.Fprintf(w, "%s: decide with `orgsync holds approve %s` or `reject`\n", s.TenantID, s.HeldPush)
 		}
 		for _, target := range s.Targets {
+			if target.Held > 0 {
+				fmt.Fprintf(w, "%s at %s: deletions wait; decide with `orgsync holds approve --target %s` or `reject`\n", s.TenantID, target.Name, target.Name)
+			}
 			if target.LastError != "" {
 				fmt.Fprintf(w, "%s at %s: %s\n", s.TenantID, target.Name, target.LastError)
 			}

@@ -199,10 +199,23 @@ func buildTargets(configured []config.Target) ([]fanout.Target, error) {
 			OnRevoke: fanout.Policy(t.OnRevoke), OnDelete: fanout.Policy(t.OnDelete),
 			OnFreeze: fanout.Policy(t.OnFreeze), OnRelease: fanout.Policy(t.OnRelease),
 			UserNames: fanout.Naming(t.UserNames), Concurrency: t.Concurrency, ResyncEvery: t.ResyncEvery,
+			Removals: removalsOf(t), DeleteAfter: t.DeleteAfter,
 			Backoff: fanout.Backoff(t.Backoff), Rate: coordination.Rate(t.Rate),
 		})
 	}
 	return targets, errors.Join(errs...)
+}
+
+// removalsOf is the target's limit of deletions, where it names one.
+func removalsOf(t *config.Target) *fanout.RemovalLimit {
+	limit := fanout.DefaultRemovals
+	if n := t.Removals.MaxPerHour; n != nil {
+		limit.PerHour = *n
+	}
+	if n := t.Removals.MaxPercent; n != nil {
+		limit.Percent = *n
+	}
+	return &limit
 }
 
 // matchOf says which scopes a target wants: production data, or debugging data

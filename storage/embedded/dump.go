@@ -26,6 +26,7 @@ func (s *Store) Dump(ctx context.Context) iter.Seq2[storage.Dumped, error] {
 			{"SELECT " + recordColumns + ", j.raw, j.decisions FROM journal j JOIN scopes s ON s.id = j.scope", dumpPush},
 			{"SELECT t.target, t.failed_at, " + slotColumns + " FROM slots t", s.dumpSlot},
 			{"SELECT target, seq FROM relays", dumpRelay},
+			{"SELECT data FROM targets", dumpTarget},
 			{"SELECT i.data, i.version, i.changed_at, (SELECT json_group_array(order_key) FROM" +
 				" (SELECT order_key FROM instance_orders o WHERE o.dataset = i.dataset AND o.instance_id = i.id ORDER BY order_key)) FROM instances i", dumpInstance},
 		} {
@@ -106,13 +107,22 @@ func (s *Store) dumpSlot(ctx context.Context, rows *sql.Rows) (d storage.Dumped,
 	}
 	setTimes(&slot, times)
 	slot.Scope, err = s.scopeName(ctx, s.read, id)
-	d.Slot = &storage.DumpedSlot{Slot: slot, Hash: slot.Hash, Marks: slot.Marks, FailedAt: fromMillis(failed)}
+	d.Slot = &storage.DumpedSlot{Slot: slot, Hash: slot.Hash, Marks: slot.Marks, Cleared: slot.Cleared, Kept: slot.Kept, FailedAt: fromMillis(failed)}
 	return d, err
 }
 
 func dumpRelay(_ context.Context, rows *sql.Rows) (d storage.Dumped, err error) {
 	d.Relay = &storage.DumpedRelay{}
 	return d, rows.Scan(&d.Relay.Target, &d.Relay.Seq)
+}
+
+func dumpTarget(_ context.Context, rows *sql.Rows) (d storage.Dumped, err error) {
+	var data string
+	if err := rows.Scan(&data); err != nil {
+		return d, err
+	}
+	d.Target = &storage.TargetRecord{}
+	return d, json.Unmarshal([]byte(data), d.Target)
 }
 
 func dumpInstance(_ context.Context, rows *sql.Rows) (d storage.Dumped, err error) {

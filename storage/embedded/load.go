@@ -40,7 +40,7 @@ func (s *Store) BeginLoad(ctx context.Context, name string) error {
 		return fmt.Errorf("another load has not ended: %w", storage.ErrConflict)
 	}
 	var rows int
-	err = s.read.QueryRowContext(ctx, "SELECT (SELECT COUNT(*) FROM scopes) + (SELECT COUNT(*) FROM journal) + (SELECT COUNT(*) FROM relays) + (SELECT COUNT(*) FROM instances)").Scan(&rows)
+	err = s.read.QueryRowContext(ctx, "SELECT (SELECT COUNT(*) FROM scopes) + (SELECT COUNT(*) FROM journal) + (SELECT COUNT(*) FROM relays) + (SELECT COUNT(*) FROM targets) + (SELECT COUNT(*) FROM instances)").Scan(&rows)
 	if err != nil {
 		return fmt.Errorf("look whether the store is empty: %w", err)
 	}
@@ -88,6 +88,8 @@ func (s *Store) loadOne(ctx context.Context, t *tx, d *storage.Dumped) error {
 	case d.Relay != nil:
 		_, err := t.exec(ctx, "INSERT OR REPLACE INTO relays (target, seq) VALUES (?, ?)", d.Relay.Target, d.Relay.Seq)
 		return err
+	case d.Target != nil:
+		return writeTarget(ctx, t, d.Target)
 	case d.Instance != nil:
 		if err := writeInstance(ctx, t, &d.Instance.Instance); err != nil {
 			return err
@@ -174,8 +176,8 @@ func (s *Store) loadSlot(ctx context.Context, t *tx, d *storage.DumpedSlot) erro
 		return err
 	}
 	_, err = t.exec(ctx, "INSERT INTO slots (target, scope, kind, key, state, desired, delivered, hash, remote_id, grp, uncertain, attempts, dirty_since, due_at,"+
-		" marks, failed_at, error_class, last_error, delivered_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		" marks, failed_at, error_class, last_error, delivered_at, cleared, kept) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		d.Target, id, kind, d.Key, uint8(d.State), d.Desired, d.Delivered, d.Hash, d.RemoteID, d.Group, d.Uncertain, d.Attempts, millis(d.DirtySince), millis(d.DueAt),
-		d.Marks, millis(d.FailedAt), d.ErrorClass, d.LastError, millis(d.DeliveredAt))
+		d.Marks, millis(d.FailedAt), d.ErrorClass, d.LastError, millis(d.DeliveredAt), d.Cleared, d.Kept)
 	return err
 }

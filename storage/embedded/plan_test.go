@@ -19,7 +19,7 @@ func TestSlotsAreMarkedByAnIndex(t *testing.T) {
 		wakeOwn:             {5, "SEARCH slots USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
 		wakeGroup:           {4, "SEARCH slots USING INDEX slots_group (target=? AND scope=? AND grp=?"},
 		emptyGroup:          {3, "SEARCH slots USING INDEX slots_group (target=? AND scope=? AND grp=?"},
-		settleSlot:          {18, "SEARCH slots USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
+		settleSlot:          {19, "SEARCH slots USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
 		markUsers + usersOf: {7, "SEARCH slots USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
 	} {
 		var id, parent, unused int

@@ -15,12 +15,12 @@ import (
 const markSlot = "INSERT INTO slots (target, scope, kind, key, state, desired, dirty_since, due_at) VALUES (?, ?, ?, ?, 1, ?, ?, ?)" + onMark
 
 const onMark = " ON CONFLICT DO UPDATE SET desired = MAX(desired, excluded.desired), marks = marks + 1, attempts = 0, state = 1, error_class = '', last_error = ''," +
-	" dirty_since = CASE WHEN state <> 4 THEN dirty_since ELSE excluded.dirty_since END, due_at = excluded.due_at"
+	" dirty_since = CASE WHEN state NOT IN (4, 7, 8) THEN dirty_since ELSE excluded.dirty_since END, due_at = excluded.due_at"
 
 // markUsers makes the slots of users due whose look depends on something else
 // that changed. Only users already relayed have one; the others come by themselves.
 const markUsers = "UPDATE slots SET marks = marks + 1, attempts = 0, state = 1, error_class = '', last_error = ''," +
-	" dirty_since = CASE WHEN state <> 4 THEN dirty_since ELSE ? END, due_at = ?" +
+	" dirty_since = CASE WHEN state NOT IN (4, 7, 8) THEN dirty_since ELSE ? END, due_at = ?" +
 	" WHERE target = ? AND scope = ?"
 
 // allUsers are those of a tenant; usersOf are those of a department, and their

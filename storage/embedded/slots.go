@@ -14,7 +14,7 @@ import (
 
 // slotColumns are read by scanTask, the entity's columns behind them.
 const slotColumns = "t.scope, t.kind, t.key, t.state, t.desired, t.delivered, t.hash, t.remote_id, t.grp, t.uncertain, t.attempts," +
-	" t.marks, t.dirty_since, t.due_at, t.error_class, t.last_error, t.delivered_at"
+	" t.marks, t.cleared, t.kept, t.dirty_since, t.due_at, t.error_class, t.last_error, t.delivered_at"
 
 // taskQuery joins slots with the entities they deliver: kinds 1 and 3 are
 // departments, 2 and 4 users.
@@ -23,7 +23,7 @@ const taskQuery = "SELECT " + slotColumns + ", e.name, e.parent, e.flags, e.vers
 
 func slotInto(slot *storage.Slot, scope *int64, times *[3]int64) []any {
 	return []any{scope, &slot.Kind, &slot.Key, &slot.State, &slot.Desired, &slot.Delivered, &slot.Hash, &slot.RemoteID, &slot.Group,
-		&slot.Uncertain, &slot.Attempts, &slot.Marks, &times[0], &times[1], &slot.ErrorClass, &slot.LastError, &times[2]}
+		&slot.Uncertain, &slot.Attempts, &slot.Marks, &slot.Cleared, &slot.Kept, &times[0], &times[1], &slot.ErrorClass, &slot.LastError, &times[2]}
 }
 
 func setTimes(slot *storage.Slot, times [3]int64) {
@@ -82,11 +82,11 @@ func tasks(ctx context.Context, q querier, targetName string, scope directory.Sc
 // open slots, however many slots there are.
 func (s *Store) DueScopes(ctx context.Context, targetName string, now time.Time) (due []directory.Scope, next time.Time, err error) {
 	rows, err := s.read.QueryContext(ctx, "SELECT s.dataset, s.instance_id, s.tenant_id, MIN("+
-		"COALESCE((SELECT MIN(due_at) FROM slots WHERE target = ?1 AND scope = s.id AND kind = 1 AND state IN (1, 2)), 9e18),"+
-		"COALESCE((SELECT MIN(due_at) FROM slots WHERE target = ?1 AND scope = s.id AND kind = 2 AND state IN (1, 2)), 9e18),"+
-		"COALESCE((SELECT MIN(due_at) FROM slots WHERE target = ?1 AND scope = s.id AND kind = 3 AND state IN (1, 2)), 9e18),"+
-		"COALESCE((SELECT MIN(due_at) FROM slots WHERE target = ?1 AND scope = s.id AND kind = 4 AND state IN (1, 2)), 9e18))"+
-		" FROM (SELECT DISTINCT scope FROM slot_counts WHERE target = ?1 AND state IN (1, 2) AND n > 0) c JOIN scopes s ON s.id = c.scope",
+		"COALESCE((SELECT MIN(due_at) FROM slots WHERE target = ?1 AND scope = s.id AND kind = 1 AND state IN (1, 2, 8)), 9e18),"+
+		"COALESCE((SELECT MIN(due_at) FROM slots WHERE target = ?1 AND scope = s.id AND kind = 2 AND state IN (1, 2, 8)), 9e18),"+
+		"COALESCE((SELECT MIN(due_at) FROM slots WHERE target = ?1 AND scope = s.id AND kind = 3 AND state IN (1, 2, 8)), 9e18),"+
+		"COALESCE((SELECT MIN(due_at) FROM slots WHERE target = ?1 AND scope = s.id AND kind = 4 AND state IN (1, 2, 8)), 9e18))"+
+		" FROM (SELECT DISTINCT scope FROM slot_counts WHERE target = ?1 AND state IN (1, 2, 8) AND n > 0) c JOIN scopes s ON s.id = c.scope",
 		targetName)
 	if err != nil {
 		return nil, next, fmt.Errorf("find due scopes of %s: %w", targetName, err)
@@ -126,7 +126,7 @@ func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, l
 		}
 		for kind := storage.SlotDepartment; kind <= storage.SlotMembership && len(claimed) < limit; kind++ {
 			part, err := tasks(ctx, t, targetName, scope,
-				"t.target = ? AND t.scope = ? AND t.kind = ? AND t.state IN (1, 2) AND t.due_at <= ? ORDER BY t.due_at, t.key LIMIT ?",
+				"t.target = ? AND t.scope = ? AND t.kind = ? AND t.state IN (1, 2, 8) AND t.due_at <= ? ORDER BY t.due_at, t.key LIMIT ?",
 				targetName, id, uint8(kind), millis(now), limit-len(claimed))
 			if err != nil {
 				return err
@@ -203,8 +203,8 @@ const settleSlot = "UPDATE slots SET" +
 	" error_class = CASE WHEN " + overtaken + " THEN '' ELSE ?5 END," +
 	" last_error = CASE WHEN " + overtaken + " THEN '' ELSE ?6 END," +
 	" failed_at = CASE WHEN ?6 <> '' AND ?2 <> 3 THEN ?7 ELSE 0 END," +
-	" dirty_since = CASE WHEN " + overtaken + " THEN dirty_since WHEN ?2 = 4 THEN 0 WHEN state = 4 THEN ?7 ELSE dirty_since END," +
-	" delivered = ?8, hash = ?9, remote_id = ?10, grp = ?11, uncertain = ?12, delivered_at = ?13" +
+	" dirty_since = CASE WHEN " + overtaken + " THEN dirty_since WHEN ?2 IN (4, 7, 8) THEN 0 WHEN state IN (4, 7, 8) THEN ?7 ELSE dirty_since END," +
+	" delivered = ?8, hash = ?9, remote_id = ?10, grp = ?11, uncertain = ?12, delivered_at = ?13, cleared = ?19" +
 	" WHERE target = ?14 AND scope = ?15 AND kind = ?16 AND key = ?17"
 
 const overtaken = "(desired > ?1 OR marks > ?18)"
@@ -225,7 +225,7 @@ func (s *Store) settleOne(ctx context.Context, t *tx, slot *storage.Slot) error 
 	}
 	_, err = t.exec(ctx, settleSlot, slot.Desired, uint8(slot.State), slot.Attempts, millis(slot.DueAt), slot.ErrorClass, slot.LastError,
 		millis(t.now), slot.Delivered, slot.Hash, slot.RemoteID, slot.Group, slot.Uncertain, millis(slot.DeliveredAt),
-		slot.Target, id, uint8(slot.Kind), slot.Key, slot.Marks)
+		slot.Target, id, uint8(slot.Kind), slot.Key, slot.Marks, slot.Cleared)
 	if err != nil || !object || before == slot.RemoteID {
 		return err
 	}
@@ -281,7 +281,7 @@ const replayStep = 500
 func (s *Store) Replay(ctx context.Context, filter storage.DeliveryFilter) (int, error) {
 	states := []storage.SlotState{storage.SlotRetrying, storage.SlotDead}
 	if filter.State != 0 {
-		if !slices.Contains(states, filter.State) {
+		if !slices.Contains(append(states, storage.SlotKept), filter.State) {
 			return 0, nil
 		}
 		states = []storage.SlotState{filter.State}
@@ -289,46 +289,51 @@ func (s *Store) Replay(ctx context.Context, filter storage.DeliveryFilter) (int,
 	total := 0
 	for _, state := range states {
 		filter.State = state
-		places, err := s.deliveryPlaces(ctx, filter)
+		err := s.eachSlot(ctx, filter, func(ctx context.Context, t *tx, place deliveryPlace, slot *storage.Slot) error {
+			n, err := t.exec(ctx, "UPDATE slots SET state = 1, attempts = 0, due_at = ?, error_class = '', last_error = '', kept = 0,"+
+				" dirty_since = CASE state WHEN 7 THEN ? ELSE dirty_since END WHERE target = ? AND scope = ? AND kind = ? AND key = ? AND state IN (2, 5, 7)",
+				millis(t.now), millis(t.now), place.target, place.id, uint8(slot.Kind), slot.Key)
+			total += int(n)
+			return err
+		})
 		if err != nil {
 			return total, fmt.Errorf("replay: %w", err)
-		}
-		for _, place := range places {
-			n, err := s.replayPlace(ctx, filter, place)
-			total += n
-			if err != nil {
-				return total, fmt.Errorf("replay: %w", err)
-			}
 		}
 	}
 	return total, nil
 }
 
-func (s *Store) replayPlace(ctx context.Context, filter storage.DeliveryFilter, place deliveryPlace) (total int, err error) {
-	after := slotPlace{}
-	for {
-		slots, err := s.slotsAt(ctx, filter, place, after, replayStep)
-		if err != nil || len(slots) == 0 {
-			return total, err
-		}
-		err = s.writer.do(ctx, func(ctx context.Context, t *tx) error {
-			now := millis(t.now)
-			for _, slot := range slots {
-				n, err := t.exec(ctx, "UPDATE slots SET state = 1, attempts = 0, due_at = ?, error_class = '', last_error = ''"+
-					" WHERE target = ? AND scope = ? AND kind = ? AND key = ? AND state IN (2, 5)",
-					now, place.target, place.id, uint8(slot.Kind), slot.Key)
-				if err != nil {
-					return err
-				}
-				total += int(n)
-			}
-			t.changed = true
-			return nil
-		})
-		if err != nil {
-			return total, err
-		}
-		last := slots[len(slots)-1]
-		after = slotPlace{last.Kind, last.Key}
+// eachSlot runs do for every slot that matches, a few in one write, and tells
+// who listens. do must check that the slot is still what it was read as.
+func (s *Store) eachSlot(ctx context.Context, filter storage.DeliveryFilter, do func(context.Context, *tx, deliveryPlace, *storage.Slot) error) error {
+	places, err := s.deliveryPlaces(ctx, filter)
+	if err != nil {
+		return err
 	}
+	for _, place := range places {
+		for after, more := (slotPlace{}), true; more; {
+			slots, err := s.slotsAt(ctx, filter, place, after, replayStep)
+			if err != nil {
+				return err
+			}
+			if more = len(slots) > 0; !more {
+				break
+			}
+			err = s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+				for i := range slots {
+					if err := do(ctx, t, place, &slots[i]); err != nil {
+						return err
+					}
+				}
+				t.changed = true
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			last := slots[len(slots)-1]
+			after = slotPlace{last.Kind, last.Key}
+		}
+	}
+	return nil
 }

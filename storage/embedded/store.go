@@ -25,7 +25,7 @@ import (
 var schema string
 
 // schemaVersion is what this program reads and writes (PRAGMA user_version).
-const schemaVersion = 4
+const schemaVersion = 5
 
 // FileName is the database's name in its directory.
 const FileName = "orgsync.db"
@@ -161,7 +161,7 @@ func dsn(path string, readOnly bool) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode()
 }
 
-// decidedAt brings a database up to version 3.
+// decidedAt brings a database up to version 3: a decision has its own time.
 const decidedAt = "ALTER TABLE journal ADD COLUMN decided_at INTEGER NOT NULL DEFAULT 0;"
 
 func migrate(ctx context.Context, conn *sql.Conn, path string) error {
@@ -175,9 +175,9 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 	case version > schemaVersion:
 		return fmt.Errorf("%s was written by a newer orgsync (schema %d, this one knows %d); use that program", path, version, schemaVersion)
 	}
-	// What each version added: the directory, the base interface, the time of a
-	// decision, resyncs.
-	missing := strings.Join([]string{schema, instancesSchema, decidedAt, resyncsSchema}[max(version, 0):], "")
+	// What each version added: the directory, the base interface, decisions, targets,
+	// resyncs.
+	missing := strings.Join([]string{schema, instancesSchema, decidedAt, targetsSchema, resyncsSchema}[max(version, 0):], "")
 	statements := "BEGIN IMMEDIATE;" + missing + fmt.Sprintf("PRAGMA user_version = %d; COMMIT;", schemaVersion)
 	if _, err := conn.ExecContext(ctx, statements); err != nil {
 		_, _ = conn.ExecContext(ctx, "ROLLBACK")

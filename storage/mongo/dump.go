@@ -18,6 +18,9 @@ var _ storage.Dumper = (*Store)(nil)
 // relayDocs selects the relays' documents in their collection.
 var relayDocs = bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: "relay/"}, {Key: "$lt", Value: "relay0"}}}} // '0' follows '/'
 
+// targetDocs selects the targets' records there.
+var targetDocs = bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: "target/"}, {Key: "$lt", Value: "target0"}}}}
+
 // Dump implements storage.Dumper. It first finishes what was begun: turns left
 // open, changes without a place in the feed, and instances that are not made yet.
 func (s *Store) Dump(ctx context.Context) iter.Seq2[storage.Dumped, error] {
@@ -36,6 +39,7 @@ func (s *Store) Dump(ctx context.Context) iter.Seq2[storage.Dumped, error] {
 			{s.journal, bson.D{{Key: "phase", Value: realPhases}}, s.dumpPush},
 			{s.slots, bson.D{}, dumpSlot},
 			{s.relays, relayDocs, dumpRelay},
+			{s.relays, targetDocs, dumpTarget},
 			{s.instances, bson.D{}, dumpInstance},
 		} {
 			if !s.dumpPart(ctx, part.collection, part.filter, part.read, yield) {
@@ -130,7 +134,7 @@ func dumpSlot(_ context.Context, cursor *driver.Cursor) (d storage.Dumped, err e
 	var doc slotDoc
 	err = cursor.Decode(&doc)
 	slot := doc.slot()
-	d.Slot = &storage.DumpedSlot{Slot: slot, Hash: slot.Hash, Marks: slot.Marks, FailedAt: fromMillis(doc.Failed)}
+	d.Slot = &storage.DumpedSlot{Slot: slot, Hash: slot.Hash, Marks: slot.Marks, Cleared: slot.Cleared, Kept: slot.Kept, FailedAt: fromMillis(doc.Failed)}
 	return d, err
 }
 
@@ -139,6 +143,15 @@ func dumpRelay(_ context.Context, cursor *driver.Cursor) (d storage.Dumped, err 
 	err = cursor.Decode(&doc)
 	d.Relay = &storage.DumpedRelay{Target: doc.Target, Seq: doc.Seq}
 	return d, err
+}
+
+func dumpTarget(_ context.Context, cursor *driver.Cursor) (d storage.Dumped, err error) {
+	var doc targetDoc
+	if err := cursor.Decode(&doc); err != nil {
+		return d, err
+	}
+	record, err := doc.record()
+	return storage.Dumped{Target: &record}, err
 }
 
 func dumpInstance(_ context.Context, cursor *driver.Cursor) (d storage.Dumped, err error) {

@@ -44,7 +44,7 @@ func (s *Store) BeginLoad(ctx context.Context, name string) error {
 	for _, part := range []struct {
 		collection *driver.Collection
 		filter     bson.D
-	}{{s.directory, bson.D{}}, {s.journal, bson.D{}}, {s.slots, bson.D{}}, {s.relays, relayDocs}, {s.instances, bson.D{}}} {
+	}{{s.directory, bson.D{}}, {s.journal, bson.D{}}, {s.slots, bson.D{}}, {s.relays, relayDocs}, {s.relays, targetDocs}, {s.instances, bson.D{}}} {
 		err := part.collection.FindOne(ctx, part.filter).Err()
 		if err == nil {
 			return fmt.Errorf("the store is not empty (%s): %w", part.collection.Name(), storage.ErrConflict)
@@ -125,6 +125,10 @@ func (s *Store) gather(ctx context.Context, l *loading, d *storage.Dumped) error
 	case d.Push != nil:
 		doc, err := s.loadedPush(ctx, d.Push)
 		put(&l.journal, d.Push.ID, doc)
+		return err
+	case d.Target != nil:
+		data, err := json.Marshal(d.Target)
+		put(&l.relays, targetID(d.Target.Name), targetDoc{Name: d.Target.Name, Data: string(data), Revision: d.Target.Revision})
 		return err
 	case d.Slot != nil:
 		doc := loadedSlot(d.Slot)
@@ -214,7 +218,7 @@ func loadedSlot(d *storage.DumpedSlot) slotDoc {
 		ID: slotID(d.Target, name, d.Slot.Kind, d.Key), Scope: name, Place: placeOf(d.Scope), Target: d.Target, Kind: int32(d.Slot.Kind), Key: d.Key,
 		State: int32(d.State), Desired: d.Desired, Delivered: d.Delivered, Hash: d.Hash, RemoteID: d.RemoteID, Group: d.Group, Uncertain: d.Uncertain,
 		Marks: d.Marks, Attempts: d.Attempts, Dirty: never, Due: millis(d.DueAt), Failed: millis(d.FailedAt), Class: d.ErrorClass, Error: d.LastError,
-		DeliveredAt: millis(d.DeliveredAt),
+		DeliveredAt: millis(d.DeliveredAt), Cleared: d.Cleared, Kept: d.Kept,
 	}
 	if !d.DirtySince.IsZero() {
 		doc.Dirty = millis(d.DirtySince)

@@ -149,12 +149,13 @@ func outcome(lease storage.Lease, slot *storage.Slot, now int64) []driver.WriteM
 	remote := bson.D{
 		{Key: "delivered", Value: slot.Delivered}, {Key: "hash", Value: slot.Hash}, {Key: "remote", Value: slot.RemoteID},
 		{Key: "grp", Value: slot.Group}, {Key: "uncertain", Value: slot.Uncertain}, {Key: "deliveredAt", Value: millis(slot.DeliveredAt)},
+		{Key: "cleared", Value: slot.Cleared},
 	}
 	settled := append(slices.Clone(remote),
 		bson.E{Key: "state", Value: int32(slot.State)}, bson.E{Key: "attempts", Value: slot.Attempts}, bson.E{Key: "due", Value: millis(slot.DueAt)},
 		bson.E{Key: "class", Value: slot.ErrorClass}, bson.E{Key: "error", Value: slot.LastError}, bson.E{Key: "failed", Value: failed})
 	update := bson.D{{Key: "$set", Value: settled}, {Key: "$min", Value: bson.D{{Key: "dirty", Value: now}}}}
-	if slot.State == storage.SlotDelivered {
+	if slot.State == storage.SlotDelivered || slot.State == storage.SlotKept || slot.State == storage.SlotLeaving {
 		update = set(append(settled, bson.E{Key: "dirty", Value: int64(never)}))
 	}
 	overtaken := append(slices.Clone(remote), bson.E{Key: "state", Value: int32(storage.SlotPending)}, bson.E{Key: "attempts", Value: 0},
@@ -176,7 +177,7 @@ func (s *Store) Replay(ctx context.Context, filter storage.DeliveryFilter) (int,
 	}
 	states := []storage.SlotState{storage.SlotRetrying, storage.SlotDead}
 	if filter.State != 0 {
-		if !slices.Contains(states, filter.State) {
+		if !slices.Contains(append(states, storage.SlotKept), filter.State) {
 			return 0, nil
 		}
 		states = []storage.SlotState{filter.State}
@@ -185,28 +186,34 @@ func (s *Store) Replay(ctx context.Context, filter storage.DeliveryFilter) (int,
 	for i, state := range states {
 		in[i] = int32(state)
 	}
+	total := 0
+	err := s.eachSlot(ctx, filter, in, func(docs []slotDoc) error {
+		n, err := s.replay(ctx, docs, in)
+		total += n
+		return err
+	})
+	if err != nil || total == 0 {
+		return total, s.failed(err, "replay")
+	}
+	return total, s.failed(s.wake(ctx), "tell of a replay")
+}
+
+// eachSlot runs do for the slots that match and are in some states, a few at a
+// time. do must check that they are still.
+func (s *Store) eachSlot(ctx context.Context, filter storage.DeliveryFilter, states bson.A, do func([]slotDoc) error) error {
 	filter.State = 0
-	total, after := 0, ""
+	after := ""
 	for {
-		where := append(deliveryFilter(filter), bson.E{Key: "state", Value: bson.D{{Key: "$in", Value: in}}}, bson.E{Key: "_id", Value: bson.D{{Key: "$gt", Value: after}}})
+		where := append(deliveryFilter(filter), bson.E{Key: "state", Value: bson.D{{Key: "$in", Value: states}}}, bson.E{Key: "_id", Value: bson.D{{Key: "$gt", Value: after}}})
 		docs, err := s.findSlots(ctx, where, bson.D{{Key: "_id", Value: 1}}, keysAtOnce)
 		if err == nil && len(docs) > 0 {
 			after = docs[len(docs)-1].ID
-			var n int
-			n, err = s.replay(ctx, docs, in)
-			total += n
+			err = do(docs)
 		}
-		if err != nil {
-			return total, s.failed(err, "replay")
-		}
-		if len(docs) < keysAtOnce {
-			break
+		if err != nil || len(docs) < keysAtOnce {
+			return err
 		}
 	}
-	if total == 0 {
-		return 0, nil
-	}
-	return total, s.failed(s.wake(ctx), "tell of a replay")
 }
 
 func (s *Store) replay(ctx context.Context, docs []slotDoc, states bson.A) (int, error) {
@@ -214,12 +221,16 @@ func (s *Store) replay(ctx context.Context, docs []slotDoc, states bson.A) (int,
 	for i := range docs {
 		ids[i] = docs[i].ID
 	}
+	now := millis(s.options.Now())
 	result, err := s.slots.UpdateMany(ctx,
 		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "state", Value: bson.D{{Key: "$in", Value: states}}}},
-		set(bson.D{
-			{Key: "state", Value: int32(storage.SlotPending)}, {Key: "attempts", Value: 0}, {Key: "due", Value: millis(s.options.Now())},
-			{Key: "class", Value: ""}, {Key: "error", Value: ""}, {Key: "failed", Value: int64(0)},
-		}))
+		bson.D{
+			{Key: "$set", Value: bson.D{
+				{Key: "state", Value: int32(storage.SlotPending)}, {Key: "attempts", Value: 0}, {Key: "due", Value: now}, {Key: "kept", Value: int64(0)},
+				{Key: "class", Value: ""}, {Key: "error", Value: ""}, {Key: "failed", Value: int64(0)},
+			}},
+			{Key: "$min", Value: bson.D{{Key: "dirty", Value: now}}},
+		})
 	if err != nil {
 		return 0, err
 	}

@@ -37,6 +37,8 @@ type slotDoc struct {
 	Class       string `bson:"class"`
 	Error       string `bson:"error"`
 	DeliveredAt int64  `bson:"deliveredAt"`
+	Cleared     int64  `bson:"cleared,omitempty"`
+	Kept        int64  `bson:"kept,omitempty"`
 	// Fence is that of the newest lease the slot was claimed under.
 	Fence int64 `bson:"fence"`
 }
@@ -45,7 +47,7 @@ func (d *slotDoc) slot() storage.Slot {
 	slot := storage.Slot{
 		SlotKey: storage.SlotKey{Target: d.Target, Scope: d.scope(), Kind: storage.SlotKind(d.Kind), Key: d.Key},
 		State:   storage.SlotState(d.State), Desired: d.Desired, Delivered: d.Delivered, Hash: d.Hash, RemoteID: d.RemoteID, Group: d.Group,
-		Uncertain: d.Uncertain, Marks: d.Marks, Attempts: d.Attempts, DueAt: fromMillis(d.Due),
+		Uncertain: d.Uncertain, Marks: d.Marks, Cleared: d.Cleared, Kept: d.Kept, Attempts: d.Attempts, DueAt: fromMillis(d.Due),
 		ErrorClass: d.Class, LastError: d.Error, DeliveredAt: fromMillis(d.DeliveredAt),
 	}
 	if d.Dirty != never {
@@ -55,7 +57,7 @@ func (d *slotDoc) slot() storage.Slot {
 }
 
 // dueStates are the states in which a slot is tried when its time comes.
-var dueStates = bson.D{{Key: "$in", Value: bson.A{int32(storage.SlotPending), int32(storage.SlotRetrying)}}}
+var dueStates = bson.D{{Key: "$in", Value: bson.A{int32(storage.SlotPending), int32(storage.SlotRetrying), int32(storage.SlotLeaving)}}}
 
 // DueScopes implements storage.Fanout.
 func (s *Store) DueScopes(ctx context.Context, targetName string, now time.Time) (due []directory.Scope, next time.Time, err error) {

@@ -57,6 +57,16 @@ func eventful(b *bundle) {
 	_, err := b.store.Decide(b.ctx, decided.ID, "no", reject)
 	require.NoError(b, err)
 	b.hold("a")
+	b.apply(other, &directory.Plan{Users: []directory.User{user("li", "x", 1), user("wu", "x", 1)}, Delta: directory.Delta{Users: 2}})
+	b.relay("corp", storage.RelayOptions{})
+	b.held("corp", other)
+	_, err = b.store.DecideHeld(b.ctx, storage.DeliveryFilter{Target: "corp", Key: "li"}, false)
+	require.NoError(b, err)
+	_, err = b.store.UpdateTarget(b.ctx, "corp", func(r *storage.TargetRecord) error {
+		r.Stop = &storage.Stop{State: storage.StopPaused, By: "ann", Since: b.clock.now()}
+		return nil
+	})
+	require.NoError(b, err)
 	require.NoError(b, b.store.Accept(b.ctx, b.record(other, directory.AllOrgSync), []byte("interrupted")))
 	b.create(newInstance("i/1"), "order/2", "order/1")
 	_, err = b.store.ChangeInstance(b.ctx, directory.Prod, "i/1", "order/0", func(i *directory.Instance, _ bool) (bool, error) {
@@ -79,7 +89,7 @@ func RunMoves(t *testing.T, from, to Factory) {
 		for i := range records {
 			kinds[records[i].Kind()] = true
 		}
-		require.Len(t, kinds, 6, "one of everything")
+		require.Len(t, kinds, 7, "one of everything")
 
 		store := target.store.(movable)
 		require.NoError(t, store.BeginLoad(t.Context(), "m"))

@@ -44,7 +44,7 @@ func TestLifeAtOtherKindsOfTarget(t *testing.T) {
 	kinds := map[string]kind{"webhook": webhookKind(t), "ldap": ldapKind(t), "keycloak": keycloakKind(t)}
 	targets := "targets:\n"
 	for name, k := range kinds {
-		k.yaml["name"], k.yaml["type"] = name, name
+		k.yaml["name"], k.yaml["type"], k.yaml["removals"] = name, name, noLimit
 		text, err := json.Marshal(k.yaml)
 		require.NoError(t, err)
 		targets += "  - " + string(text) + "\n"

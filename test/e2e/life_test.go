@@ -342,7 +342,12 @@ func recreate(p *pusher, e *enterprise) {
 	p.push(directory.FlagAdd, &directory.AuthPush{AppID: "app-1", Users: []directory.UserItem{back, e.users["user00008"]}})
 }
 
+// noLimit lets a target be sent every deletion at once: these tests ask
+// whether it becomes what the store is.
+var noLimit = map[string]int{"maxPercent": 100}
+
 func targetYAML(name, url, token string) string {
-	text, _ := json.Marshal([]map[string]any{{"name": name, "type": "scim", "url": url, "auth": map[string]string{"type": "bearer", "token": token}}})
+	text, _ := json.Marshal([]map[string]any{{"name": name, "type": "scim", "url": url, "auth": map[string]string{"type": "bearer", "token": token},
+		"removals": noLimit}})
 	return "  - " + string(text[1:len(text)-1]) + "\n"
 }
