@@ -90,6 +90,13 @@ type Target struct {
 	Rate             Rate          `koanf:"rate"`
 	SCIM             SCIM          `koanf:"scim"`
 	LDAP             LDAP          `koanf:"ldap"`
+	Mapping          Mapping       `koanf:"mapping"`
+}
+
+// Mapping is expressions by the attribute that they set at the target.
+type Mapping struct {
+	User       map[string]string `koanf:"user" desc:"Attributes of an account and the expressions they are set by (docs/mapping.md)."`
+	Department map[string]string `koanf:"department" desc:"Attributes of a department, likewise."`
 }
 
 // SCIM says how to speak to a target of type scim, where its profile's word is

@@ -146,6 +146,8 @@ func (v *checker) fits(path string, t *Target) {
 	v.checkf(t.Type == "scim" || t.Parents == "", path+".parents", "for scim only")
 	v.checkf(t.Type == "scim" || t.MembersPerChange == 0, path+".membersPerChange", "for scim only")
 	v.checkf(t.Type == "keycloak" || t.Realm == "", path+".realm", "for keycloak only")
+	v.checkf(t.Type != "webhook" || len(t.Mapping.User)+len(t.Mapping.Department) == 0, path+".mapping",
+		"not for webhook: its messages are whole snapshots; map where they are received")
 	v.checkf(t.Type == "scim" || t.SCIM == SCIM{}, path+".scim", "for scim only")
 	v.checkf(t.Type == "ldap" || t.LDAP == LDAP{}, path+".ldap", "for ldap only")
 }

@@ -61,7 +61,11 @@ func (r *round) putDepartment(ctx context.Context, t storage.Task, parents map[s
 		}
 		parentID = parent.RemoteID
 	}
-	want := renderDepartment(r.scope, t.Department, parentID)
+	want, err := r.RenderDepartment(r.scope, t.Department, parentID)
+	if err != nil {
+		r.failed(ctx, t.Slot, err)
+		return
+	}
 	hash := digestDepartment(want)
 	slot := t.Slot
 	if !upToDate(slot, hash) {

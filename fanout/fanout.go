@@ -98,6 +98,16 @@ const (
 	Plain     Naming = "plain"     // userName
 )
 
+// Mapping sets what is mapped of an object, before it is sent. It is a function
+// of what it is given: nothing else may change what comes out. It fails with a
+// *target.Error.
+type Mapping interface {
+	MapUser(into *target.User, scope directory.Scope, u *directory.User, tenant *directory.Tenant, department *directory.Department) error
+	MapDepartment(into *target.Department, scope directory.Scope, d *directory.Department) error
+	// Fingerprint names the mapping.
+	Fingerprint() string
+}
+
 // Target is one downstream identity provider and how to treat it.
 type Target struct {
 	// Name is unique; it appears in status, metrics, URLs and slots.
@@ -119,6 +129,8 @@ type Target struct {
 	// ResyncEvery is how often the target is compared with the store and
 	// repaired; zero for never.
 	ResyncEvery time.Duration
+	// Mapping maps attributes of users and departments; nil for none.
+	Mapping Mapping
 	// Concurrency bounds the requests under way at once, default 8.
 	Concurrency int
 	// Rate bounds the requests of all replicas; the zero value leaves it to

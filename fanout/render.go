@@ -23,8 +23,21 @@ func objectOf(scope directory.Scope, t storage.Task) target.Object {
 	return target.Object{ExternalID: scope.ExternalID(t.Key), RemoteID: t.RemoteID, Uncertain: t.Uncertain, Origin: origin}
 }
 
-// renderDepartment is the department as a target is to have it.
-func renderDepartment(scope directory.Scope, d *directory.Department, parentRemoteID string) target.Department {
+// fingerprint names how the target's objects are rendered; empty for the way
+// without any settings.
+func (t *Target) fingerprint() string {
+	mapped := ""
+	if t.Mapping != nil {
+		mapped = t.Mapping.Fingerprint()
+	}
+	if mapped == "" && t.UserNames == Qualified {
+		return ""
+	}
+	return string(t.UserNames) + "/" + mapped
+}
+
+// RenderDepartment is the department as the target is to have it.
+func (t *Target) RenderDepartment(scope directory.Scope, d *directory.Department, parentRemoteID string) (target.Department, error) {
 	department := target.Department{
 		Object:         target.Object{ExternalID: scope.ExternalID(d.Code)},
 		Code:           d.Code,
@@ -34,14 +47,20 @@ func renderDepartment(scope directory.Scope, d *directory.Department, parentRemo
 	if parentRemoteID != "" {
 		department.ParentCode = d.AttachedTo()
 	}
-	return department
+	if t.Mapping == nil {
+		return department, nil
+	}
+	err := t.Mapping.MapDepartment(&department, scope, d)
+	return department, err
 }
 
-// renderUser is the account as a target is to have it.
-func renderUser(scope directory.Scope, u *directory.User, tenant *directory.Tenant, department *directory.Department, naming Naming, active bool) target.User {
+// RenderUser is the account as the target is to have it, without a name for the
+// object at the target. active says whether it may sign in. It fails where the
+// mapping does.
+func (t *Target) RenderUser(scope directory.Scope, u *directory.User, tenant *directory.Tenant, department *directory.Department, active bool) (target.User, error) {
 	user := target.User{
 		Object:         target.Object{ExternalID: scope.ExternalID(u.UserName)},
-		UserName:       signInName(scope, u.UserName, tenant, naming),
+		UserName:       signInName(scope, u.UserName, tenant, t.UserNames),
 		AccountName:    u.UserName,
 		DisplayName:    u.Name,
 		Active:         active,
@@ -66,7 +85,11 @@ func renderUser(scope directory.Scope, u *directory.User, tenant *directory.Tena
 	if tenant != nil {
 		user.Organization = tenant.Name
 	}
-	return user
+	if t.Mapping == nil {
+		return user, nil
+	}
+	err := t.Mapping.MapUser(&user, scope, u, tenant, department)
+	return user, err
 }
 
 // signInName makes the name unique over tenants: userName@tenantCode, as the

@@ -81,8 +81,8 @@ func (c *compared) department(work *round, t storage.Task, parents map[string]st
 	if c.capabilities.NativeParent {
 		parentID = parents[t.Department.AttachedTo()].RemoteID
 	}
-	want := renderDepartment(work.scope, t.Department, parentID)
-	object.Settled = upToDate(t.Slot, digestDepartment(want))
+	want, err := c.RenderDepartment(work.scope, t.Department, parentID)
+	object.Settled = err == nil && upToDate(t.Slot, digestDepartment(want))
 	want.Object = objectOf(work.scope, t)
 	object.Compare = func(found target.Found) target.Comparison { return c.lister.CompareDepartment(found, want) }
 	return object
@@ -102,8 +102,9 @@ func (c *compared) user(work *round, t storage.Task, s surroundings) resync.Obje
 		object.Fate, object.Settled = resync.Left, true
 		return object
 	}
-	want := renderUser(work.scope, t.User, s.tenant, s.departments[t.User.OrgCode].Department, c.UserNames, active)
-	object.Settled = upToDate(t.Slot, digestUser(want))
+	want, err := c.RenderUser(work.scope, t.User, s.tenant, s.departments[t.User.OrgCode].Department, active)
+	hash := digestUser(want)
+	object.Settled = err == nil && (upToDate(t.Slot, hash) || !active && upToDate(t.Slot, hash+inactiveMark))
 	want.Object = objectOf(work.scope, t)
 	object.Compare = func(found target.Found) target.Comparison { return c.lister.CompareUser(found, want) }
 	return object

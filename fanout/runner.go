@@ -80,10 +80,11 @@ type runner struct {
 	objects objects // at the target, counted lately
 
 	// The loop's own.
-	readAt time.Time                     // the record was read then
-	latest directory.Scope               // the scope asked for last
-	asked  map[directory.Scope]time.Time // for a round; ask again then
-	busy   map[directory.Scope]time.Time // delivered by another replica; ask again then
+	readAt   time.Time                     // the record was read then
+	rendered bool                          // what is stored is due that renders differently now
+	latest   directory.Scope               // the scope asked for last
+	asked    map[directory.Scope]time.Time // for a round; ask again then
+	busy     map[directory.Scope]time.Time // delivered by another replica; ask again then
 }
 
 // roundEnd is the end of a scope's round; the error is the store's.
@@ -210,6 +211,9 @@ func (r *runner) step(ctx context.Context) (more bool, until time.Time, err erro
 		// Changes wait in the feed; nothing is lost by not relaying them.
 		return false, until, nil
 	}
+	if err := r.rerender(ctx); err != nil {
+		return false, time.Time{}, err
+	}
 	read, _, err := r.store.Relay(ctx, r.Name, r.relayOptions(), relayBatch)
 	if err != nil {
 		return false, time.Time{}, err
@@ -225,6 +229,23 @@ func (r *runner) step(ctx context.Context) (more bool, until time.Time, err erro
 	}
 	next, err = r.ask(ctx, due, next)
 	return read > 0, next, err
+}
+
+// rerender has everything looked at again, once, if the target's objects are
+// rendered in another way than last time: only what comes out differently is sent.
+func (r *runner) rerender(ctx context.Context) error {
+	if r.rendered {
+		return nil
+	}
+	n, err := r.store.Rerender(ctx, r.Name, r.fingerprint())
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		r.logger.Info("the mapping or the sign-in names changed: looking at everything again, sending what differs", "objects", n)
+	}
+	r.rendered = true
+	return nil
 }
 
 // probe asks the target what it can do; a failure closes the gate.

@@ -73,7 +73,11 @@ func (r *round) surroundings(ctx context.Context, users []storage.Task) (surroun
 
 func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) {
 	_, active := r.decideUser(t.User, known(t))
-	want := renderUser(r.scope, t.User, s.tenant, s.departments[t.User.OrgCode].Department, r.UserNames, active)
+	want, err := r.RenderUser(r.scope, t.User, s.tenant, s.departments[t.User.OrgCode].Department, active)
+	if err != nil {
+		r.failed(ctx, t.Slot, err)
+		return
+	}
 	hash := digestUser(want)
 	slot := t.Slot
 	sent := !upToDate(slot, hash)

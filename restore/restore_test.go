@@ -3,6 +3,7 @@ package restore_test
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -29,7 +30,13 @@ import (
 	usersync "github.com/openkoo/connector/userSync"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Each check writes a life to the disk, push by push; -rapid.checks asks for more.
+	if err := flag.Set("rapid.checks", "25"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // clock moves a little with each step of a test.
 type clock struct {

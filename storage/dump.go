@@ -83,6 +83,8 @@ type DumpedSlot struct {
 type DumpedRelay struct {
 	Target string `json:"target"`
 	Seq    int64  `json:"seq"`
+	// Rendering is the fingerprint of how its slots were rendered.
+	Rendering string `json:"rendering,omitempty"`
 }
 
 // DumpedInstance is an instance with the orders bound to it.

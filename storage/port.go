@@ -85,8 +85,8 @@ type RelayOptions struct {
 	Placements bool
 }
 
-// Fanout is what delivering needs of a store.
-type Fanout interface {
+// Marking is how a change makes slots due.
+type Marking interface {
 	// Relay turns the next changes of the feed (at most limit entities) into
 	// slots of the target and remembers how far it came, atomically. A changed
 	// department also marks the slots of the users in it, a changed tenant
@@ -96,6 +96,18 @@ type Fanout interface {
 	// It returns how many changes it read and the scopes with slots to deliver;
 	// 0 means that the target has caught up.
 	Relay(ctx context.Context, targetName string, options RelayOptions, limit int) (read int, scopes []directory.Scope, err error)
+
+	// Rerender makes the department and user slots of a target that are
+	// delivered or dead pending, unless fingerprint names the way in which they
+	// were rendered last, and notes it once all are. What then comes out as it
+	// was delivered is not sent again. It works in small steps, may be
+	// interrupted and begun again, and returns how many it made pending.
+	Rerender(ctx context.Context, targetName, fingerprint string) (int, error)
+}
+
+// Fanout is what delivering needs of a store.
+type Fanout interface {
+	Marking
 
 	// DueScopes lists the scopes in which the target has slots due at now,
 	// and when the next of the others becomes due (zero: none is waiting).

@@ -105,6 +105,9 @@ type Department struct {
 	// target does not keep the tree itself (Capabilities.NativeParent).
 	ParentCode     string `json:",omitempty"`
 	ParentRemoteID string
+	// Mapped are attributes that the configuration maps, in place of what the
+	// connector would make of them.
+	Mapped []Mapped `json:",omitempty"`
 }
 
 // User is an account as a target is to have it.
@@ -127,6 +130,17 @@ type User struct {
 	Email          string
 	WorkPlace      string
 	EntryDate      string
+	// Mapped are attributes that the configuration maps, in place of what the
+	// connector would make of them.
+	Mapped []Mapped `json:",omitempty"`
+}
+
+// Mapped is one attribute by its name at the target, by ascending name. Value
+// is nil if the target is not to have it, and otherwise a string, a bool, an
+// int, a float64, or a list ([]any) of strings, bools and numbers.
+type Mapped struct {
+	Name  string
+	Value any
 }
 
 // MemberKind tells the members of a group apart.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 
 	"github.com/openkoo/connector/marketplace/simulate"
+	"github.com/openkoo/connector/target/egress"
 )
 
 // maxFindings bounds the findings of one kind that are shown in full.
@@ -52,6 +54,9 @@ func showSimulation(w io.Writer, report *simulate.Report) {
 	t.Render()
 	showWrongAnswers(w, report)
 	showSkipped(w, report)
+	if u, err := url.Parse(report.Address); err == nil && egress.CheckPlaintext(u, false) != nil {
+		fmt.Fprintln(w, "\nNote: the marketplace calls https:// on port 443 alone. Play against that address too, for its certificate.")
+	}
 	data := "debugging data (testFlag 1)"
 	if report.Production {
 		data = "production data (testFlag 0)"

@@ -3,11 +3,13 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -142,4 +144,27 @@ func TestSimulateBuysTheInstanceThatTheKitNeeds(t *testing.T) {
 	require.Equal(t, 1, r.code())
 	require.Contains(t, r.out, "got       000003")
 	require.Contains(t, r.out, "Give one that is with --instance, or let the base interface be played as well.")
+}
+
+// Findings are cut where one cause has many; nothing is lost of them.
+func TestManyFindingsAreCutAndCounted(t *testing.T) {
+	t.Parallel()
+	report := &simulate.Report{Address: "http://isv.example.com/saasproduce"}
+	for i := range 20 {
+		report.Results = append(report.Results, simulate.Result{
+			ID: fmt.Sprintf("kit-v2-%02d", i+1), Title: "A title", Section: "§3", Outcome: simulate.Failed,
+			Finding: &simulate.Finding{Kind: simulate.WrongCode, Step: "a step", Expected: "000000", Got: "000005", Remedy: "mend it"},
+		})
+	}
+	report.Failed = len(report.Results)
+	var out strings.Builder
+	showSimulation(&out, report)
+	require.Equal(t, 3, strings.Count(out.String(), "fix       mend it"))
+	require.Contains(t, out.String(), "wrong-code in 17 more cases (--json has all of them): kit-v2-04, kit-v2-05, kit-v2-06, kit-v2-07, kit-v2-08, kit-v2-09, kit-v2-10, kit-v2-11 and 9 more\n")
+	require.Contains(t, out.String(), "Note: the marketplace calls https:// on port 443 alone.")
+	for address, noted := range map[string]bool{"http://localhost:8080": false, "http://127.0.0.1:1/x": false, "http://[::1]:1": false, "https://isv.example.com": false, "http://10.0.0.1": true} {
+		out.Reset()
+		showSimulation(&out, &simulate.Report{Address: address})
+		require.Equal(t, noted, strings.Contains(out.String(), "Note: "), address)
+	}
 }

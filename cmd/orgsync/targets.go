@@ -17,6 +17,7 @@ import (
 	"github.com/openkoo/connector/target/egress"
 	"github.com/openkoo/connector/target/keycloak"
 	"github.com/openkoo/connector/target/ldap"
+	"github.com/openkoo/connector/target/mapping"
 	"github.com/openkoo/connector/target/scim"
 	"github.com/openkoo/connector/target/webhook"
 )
@@ -28,6 +29,8 @@ type connectorType struct {
 	private  bool
 	validate func(*config.Target) error
 	open     func(*config.Target) (target.Connector, error)
+	// schema is what may be mapped; nil: nothing.
+	schema func(*config.Target) mapping.Schema
 }
 
 var connectorTypes = map[string]connectorType{
@@ -39,7 +42,7 @@ var connectorTypes = map[string]connectorType{
 
 // of joins a connector's configuration and its constructor.
 func of[C interface{ Validate() error }, T target.Connector](configure func(*config.Target) C, open func(C) (T, error), private bool) connectorType {
-	return connectorType{
+	kind := connectorType{
 		private:  private,
 		validate: func(t *config.Target) error { return configure(t).Validate() },
 		open: func(t *config.Target) (target.Connector, error) {
@@ -50,6 +53,27 @@ func of[C interface{ Validate() error }, T target.Connector](configure func(*con
 			return connector, nil
 		},
 	}
+	var none C
+	if _, ok := any(none).(mappable); ok {
+		kind.schema = func(t *config.Target) mapping.Schema { return any(configure(t)).(mappable).Schema() } //nolint:forcetypeassert // just seen
+	}
+	return kind
+}
+
+// mappable is the configuration of a connector whose attributes can be mapped.
+type mappable interface{ Schema() mapping.Schema }
+
+// mappingOf compiles a target's mapping; nil if it has none.
+func (k connectorType) mappingOf(t *config.Target) (fanout.Mapping, error) {
+	rules := mapping.Rules{User: t.Mapping.User, Department: t.Mapping.Department}
+	if rules.Empty() || k.schema == nil {
+		return nil, nil
+	}
+	mapper, err := mapping.Compile(k.schema(t), rules)
+	if err != nil {
+		return nil, errors.New("mapping." + strings.ReplaceAll(err.Error(), "\n", "\nmapping."))
+	}
+	return mapper, nil
 }
 
 func scimConfig(t *config.Target) scim.Config {
@@ -144,7 +168,8 @@ func checkTargets(configured []config.Target) error {
 		if !ok {
 			continue // refused already
 		}
-		if err := errors.Join(kind.validate(&configured[i]), kind.reachable(&configured[i])); err != nil {
+		_, unmapped := kind.mappingOf(&configured[i])
+		if err := errors.Join(kind.validate(&configured[i]), kind.reachable(&configured[i]), unmapped); err != nil {
 			for line := range strings.SplitSeq(err.Error(), "\n") {
 				name, _, _ := strings.Cut(line, ":")
 				name, _, _ = strings.Cut(name, "[")
@@ -189,7 +214,11 @@ func buildTargets(configured []config.Target) ([]fanout.Target, error) {
 	var errs []error
 	for i := range configured {
 		t := &configured[i]
-		connector, err := connectorTypes[t.Type].open(t)
+		mapped, err := connectorTypes[t.Type].mappingOf(t)
+		var connector target.Connector
+		if err == nil {
+			connector, err = connectorTypes[t.Type].open(t)
+		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("target %q: %w", t.Name, err))
 			continue
@@ -198,7 +227,7 @@ func buildTargets(configured []config.Target) ([]fanout.Target, error) {
 			Name: t.Name, Type: t.Type, Connector: connector, Match: matchOf(t),
 			OnRevoke: fanout.Policy(t.OnRevoke), OnDelete: fanout.Policy(t.OnDelete),
 			OnFreeze: fanout.Policy(t.OnFreeze), OnRelease: fanout.Policy(t.OnRelease),
-			UserNames: fanout.Naming(t.UserNames), Concurrency: t.Concurrency, ResyncEvery: t.ResyncEvery,
+			UserNames: fanout.Naming(t.UserNames), Mapping: mapped, Concurrency: t.Concurrency, ResyncEvery: t.ResyncEvery,
 			Removals: removalsOf(t), DeleteAfter: t.DeleteAfter,
 			Backoff: fanout.Backoff(t.Backoff), Rate: coordination.Rate(t.Rate),
 		})

@@ -60,7 +60,7 @@ func (s *Store) Relay(ctx context.Context, targetName string, options storage.Re
 				return err
 			}
 		}
-		_, err = t.exec(ctx, "INSERT INTO relays VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq", targetName, cursor)
+		_, err = t.exec(ctx, "INSERT INTO relays (target, seq) VALUES (?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq", targetName, cursor)
 		return err
 	})
 	if err != nil {

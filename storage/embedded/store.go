@@ -25,7 +25,7 @@ import (
 var schema string
 
 // schemaVersion is what this program reads and writes (PRAGMA user_version).
-const schemaVersion = 5
+const schemaVersion = 6
 
 // FileName is the database's name in its directory.
 const FileName = "orgsync.db"
@@ -161,8 +161,13 @@ func dsn(path string, readOnly bool) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode()
 }
 
-// decidedAt brings a database up to version 3: a decision has its own time.
-const decidedAt = "ALTER TABLE journal ADD COLUMN decided_at INTEGER NOT NULL DEFAULT 0;"
+const (
+	// decidedAt brings a database up to version 3: a decision has its own time.
+	decidedAt = "ALTER TABLE journal ADD COLUMN decided_at INTEGER NOT NULL DEFAULT 0;"
+	// rendering brings it up to version 5: the fingerprint of how a target's
+	// slots were rendered.
+	rendering = "ALTER TABLE relays ADD COLUMN rendering TEXT NOT NULL DEFAULT '';"
+)
 
 func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 	var version int
@@ -175,9 +180,9 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 	case version > schemaVersion:
 		return fmt.Errorf("%s was written by a newer orgsync (schema %d, this one knows %d); use that program", path, version, schemaVersion)
 	}
-	// What each version added: the directory, the base interface, decisions, targets,
-	// resyncs.
-	missing := strings.Join([]string{schema, instancesSchema, decidedAt, targetsSchema, resyncsSchema}[max(version, 0):], "")
+	// What each version added: the directory, the base interface, decisions,
+	// targets, mappings, resyncs.
+	missing := strings.Join([]string{schema, instancesSchema, decidedAt, targetsSchema, rendering, resyncsSchema}[max(version, 0):], "")
 	statements := "BEGIN IMMEDIATE;" + missing + fmt.Sprintf("PRAGMA user_version = %d; COMMIT;", schemaVersion)
 	if _, err := conn.ExecContext(ctx, statements); err != nil {
 		_, _ = conn.ExecContext(ctx, "ROLLBACK")

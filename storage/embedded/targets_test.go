@@ -13,8 +13,11 @@ import (
 	"github.com/openkoo/connector/storage/embedded"
 )
 
+// undoRendering takes from a database what mappings gave it.
+const undoRendering = "DROP TABLE resyncs; ALTER TABLE relays DROP COLUMN rendering;"
+
 // undoTargets takes from a database what targets.sql gave it.
-const undoTargets = "DROP TABLE resyncs; DROP TRIGGER slots_object_insert; DROP TRIGGER slots_object_update; DROP TRIGGER slots_object_delete;" +
+const undoTargets = "DROP TRIGGER slots_object_insert; DROP TRIGGER slots_object_update; DROP TRIGGER slots_object_delete;" +
 	"DROP TABLE targets; DROP TABLE slot_objects; ALTER TABLE slots DROP COLUMN cleared; ALTER TABLE slots DROP COLUMN kept;"
 
 // A database from before deletions were limited counts what its targets have.
@@ -38,7 +41,7 @@ func TestOldDatabaseCountsItsObjects(t *testing.T) {
 	require.NoError(t, store.Settle(t.Context(), lease, []storage.Slot{slot}))
 	require.NoError(t, store.Close())
 	db := openRaw(t, filepath.Join(dir, embedded.FileName))
-	_, err = db.ExecContext(t.Context(), undoTargets+"PRAGMA user_version = 3")
+	_, err = db.ExecContext(t.Context(), undoRendering+undoTargets+"PRAGMA user_version = 3")
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 

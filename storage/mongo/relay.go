@@ -18,21 +18,27 @@ import (
 	"github.com/openkoo/connector/storage"
 )
 
-// relayDoc is how far a target's relay has read, in the collection relays.
+// relayDoc is how far a target's relay has read, and the fingerprint of how its
+// slots were rendered, in the collection relays.
 type relayDoc struct {
-	Target string `bson:"relay"`
-	Seq    int64  `bson:"seq"`
+	Target    string `bson:"relay"`
+	Seq       int64  `bson:"seq"`
+	Rendering string `bson:"rendering,omitempty"`
 }
 
 func relayID(targetName string) string { return "relay/" + targetName }
 
-// cursor reads how far a target's relay has come.
-func (s *Store) cursor(ctx context.Context, targetName string) (int64, error) {
-	var doc relayDoc
-	err := s.relays.FindOne(ctx, bson.D{{Key: "_id", Value: relayID(targetName)}}).Decode(&doc)
+// relayOf reads how far a target's relay has come.
+func (s *Store) relayOf(ctx context.Context, targetName string) (doc relayDoc, err error) {
+	err = s.relays.FindOne(ctx, bson.D{{Key: "_id", Value: relayID(targetName)}}).Decode(&doc)
 	if errors.Is(err, driver.ErrNoDocuments) {
-		return 0, nil
+		return doc, nil
 	}
+	return doc, err
+}
+
+func (s *Store) cursor(ctx context.Context, targetName string) (int64, error) {
+	doc, err := s.relayOf(ctx, targetName)
 	return doc.Seq, err
 }
 

@@ -42,6 +42,9 @@ func eventful(b *bundle) {
 	b.apply(debug, departments("t"))
 	b.relay("corp", storage.RelayOptions{Placements: true})
 	b.deliver("corp", acme)
+	_, err := b.store.Rerender(b.ctx, "corp", "mapped")
+	require.NoError(b, err)
+	b.deliver("corp", acme)
 	gone := department("b", "", 2)
 	gone.Deleted = true
 	b.apply(acme, &directory.Plan{Departments: []directory.Department{gone}, Delta: directory.Delta{Departments: -1}, Decisions: []directory.Decision{{Kind: directory.KindDepartment, Key: "b"}}})
@@ -54,7 +57,7 @@ func eventful(b *bundle) {
 	failed.State, failed.ErrorClass, failed.LastError, failed.Attempts = storage.SlotDead, "permanent", "refused", 3
 	b.settle(failed)
 	decided := b.hold("a")
-	_, err := b.store.Decide(b.ctx, decided.ID, "no", reject)
+	_, err = b.store.Decide(b.ctx, decided.ID, "no", reject)
 	require.NoError(b, err)
 	b.hold("a")
 	b.apply(other, &directory.Plan{Users: []directory.User{user("li", "x", 1), user("wu", "x", 1)}, Delta: directory.Delta{Users: 2}})

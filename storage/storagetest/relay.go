@@ -10,6 +10,51 @@ import (
 )
 
 var relayTests = map[string]func(*bundle){
+	"another rendering makes what was delivered or is dead pending, once": func(b *bundle) {
+		n, err := b.store.Rerender(b.ctx, "t", "first")
+		require.NoError(b, err)
+		require.Zero(b, n, "there is nothing yet")
+		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 1), department("b", "", 1)}, Users: []directory.User{user("ann", "a", 1)}})
+		b.relay("t", storage.RelayOptions{Placements: true})
+		b.relay("other", storage.RelayOptions{})
+		b.deliver("other", acme)
+		var outcomes []storage.Slot
+		for _, task := range b.claim("t", acme) {
+			slot := delivered(task.Slot)
+			if slot.Kind == storage.SlotDepartment && slot.Key == "b" {
+				slot.State, slot.LastError = storage.SlotDead, "no"
+			}
+			outcomes = append(outcomes, slot)
+		}
+		b.settle(outcomes...)
+		b.deliver("t", acme) // what waited for their remote ids
+		before := b.slot("t", acme, storage.SlotUser, "ann")
+		n, err = b.store.Rerender(b.ctx, "t", "first")
+		require.NoError(b, err)
+		require.Zero(b, n, "they are rendered so")
+
+		changed := b.store.Changed()
+		n, err = b.store.Rerender(b.ctx, "t", "second")
+		require.NoError(b, err)
+		require.Equal(b, 3, n)
+		<-changed
+		b.reopen()
+		n, err = b.store.Rerender(b.ctx, "t", "second")
+		require.NoError(b, err)
+		require.Zero(b, n)
+		due := b.claim("t", acme)
+		require.Len(b, due, 3, "no placement, no membership")
+		after := b.slot("t", acme, storage.SlotUser, "ann")
+		require.Equal(b, before.RemoteID, after.RemoteID)
+		require.Equal(b, before.Hash, after.Hash)
+		require.Greater(b, after.Marks, before.Marks)
+		require.Empty(b, b.claim("other", acme))
+		require.Zero(b, b.relay("t", storage.RelayOptions{Placements: true}), "the relay stays where it was")
+		n, err = b.store.Rerender(b.ctx, "other", "")
+		require.NoError(b, err)
+		require.Zero(b, n, "none before, and none now")
+	},
+
 	"each target reads the whole feed once, a new one too": func(b *bundle) {
 		b.apply(acme, departments("a", "b", "c", "d"))
 		n, scopes, err := b.store.Relay(b.ctx, "one", storage.RelayOptions{}, 3)

@@ -3,8 +3,10 @@ package keycloak
 import (
 	"context"
 	"iter"
+	"maps"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -207,23 +209,25 @@ func (c *Connector) CompareDepartment(found target.Found, want target.Department
 // CompareUser implements target.Lister.
 func (c *Connector) CompareUser(found target.Found, want target.User) target.Comparison {
 	u, _ := found.Content.(map[string]any)
-	text := func(name string) string {
-		value, _ := u[name].(string)
-		return value
-	}
+	next := clone(u)
+	render(next, want)
 	var r target.Comparer
-	r.Check("username", strings.EqualFold(text("username"), want.UserName), text("username")) // kept in lower case
-	r.Check("enabled", u["enabled"] == want.Active, u["enabled"])
-	r.Check("firstName", text("firstName") == want.DisplayName, text("firstName"))
-	if want.Email != "" || text("email") != "" {
-		r.Check("email", strings.EqualFold(text("email"), want.Email), text("email"))
-	}
-	all, _ := u["attributes"].(map[string]any)
-	for i, value := range userAttributes(want) {
-		have, _ := all[userAttributeNames[i]].([]any)
-		if value != "" || len(have) > 0 {
-			r.Check(userAttributeNames[i], slices.Equal(have, []any{value}), have)
+	for _, name := range []string{"username", "enabled", "firstName", "lastName", "email"} {
+		if have, ok := u[name]; ok || next[name] != nil && next[name] != "" {
+			r.Check(name, reflect.DeepEqual(have, next[name]), have)
 		}
+	}
+	have, _ := u["attributes"].(map[string]any)
+	set, _ := next["attributes"].(map[string]any)
+	names := slices.Sorted(maps.Keys(set))
+	for name := range have {
+		if _, kept := set[name]; !kept {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		r.Check(name, reflect.DeepEqual(have[name], set[name]), have[name])
 	}
 	return r.Comparison()
 }

@@ -124,6 +124,19 @@ func render(user map[string]any, u target.User) {
 		user["username"] = u.UserName // the server keeps names in lower case
 	}
 	user["enabled"] = u.Active
+	for _, m := range u.Mapped {
+		text, _ := m.Value.(string)
+		switch m.Name {
+		case "firstName":
+			u.DisplayName = text
+		case "email":
+			u.Email = text
+		case "lastName":
+			if _, ok := user["lastName"]; ok || text != "" {
+				user["lastName"] = text
+			}
+		}
+	}
 	user["firstName"] = u.DisplayName
 	if now, ok := user["email"].(string); u.Email != "" && !strings.EqualFold(now, u.Email) || u.Email == "" && ok {
 		user["email"] = u.Email // empty, it is removed
@@ -141,6 +154,25 @@ func render(user map[string]any, u target.User) {
 			delete(all, userAttributeNames[i])
 		} else {
 			all[userAttributeNames[i]] = []any{value}
+		}
+	}
+	overlay(all, u.Mapped)
+}
+
+// overlay sets the attributes that are mapped, in place of what there is.
+func overlay(all map[string]any, mapped []target.Mapped) {
+	for _, m := range mapped {
+		attribute, ok := strings.CutPrefix(m.Name, attributePrefix)
+		if !ok {
+			continue
+		}
+		switch value := m.Value.(type) {
+		case nil:
+			delete(all, attribute)
+		case []any:
+			all[attribute] = value
+		default:
+			all[attribute] = []any{value}
 		}
 	}
 }

@@ -20,6 +20,11 @@ func (c *Connector) PutDepartment(ctx context.Context, d target.Department) (str
 	if err := checkText(op, name, d.ExternalID); err != nil {
 		return "", err
 	}
+	for _, a := range overlay(nil, d.Mapped) {
+		if err := checkText(op, a.Vals...); err != nil {
+			return "", err
+		}
+	}
 	parent := c.config.DepartmentsDN
 	if d.ParentRemoteID != "" {
 		above, ok, err := c.byID(ctx, op, unitClass, d.ParentRemoteID)
@@ -55,12 +60,13 @@ func (s spot) values(rdn string) []string {
 
 func (c *Connector) createDepartment(ctx context.Context, d target.Department, to spot) (string, error) {
 	const op = "create department"
+	mapped := slices.DeleteFunc(overlay(nil, d.Mapped), func(a ldapv3.Attribute) bool { return len(a.Vals) == 0 })
 	add := func(value string) (string, error) {
-		return c.add(ctx, op, join(rdn("ou", value), to.parent), []ldapv3.Attribute{
+		return c.add(ctx, op, join(rdn("ou", value), to.parent), append([]ldapv3.Attribute{
 			{Type: "objectClass", Vals: []string{"top", unitClass}},
 			{Type: "ou", Vals: to.values(value)},
 			{Type: c.config.ExternalIDAttribute, Vals: []string{d.ExternalID}},
-		})
+		}, mapped...))
 	}
 	id, err := add(to.rdn)
 	if !is(err, ldapv3.LDAPResultEntryAlreadyExists) {
@@ -104,6 +110,9 @@ func (c *Connector) updateDepartment(ctx context.Context, at entry, d target.Dep
 		}
 	}
 	var changes []ldapv3.Change
+	for _, a := range overlay(nil, d.Mapped) {
+		changes = append(changes, replace(a.Type, a.Vals...))
+	}
 	// ModifyDN has taken the old RDN's value out and put the new one in.
 	have := slices.DeleteFunc(slices.Clone(at.names), func(n string) bool { return n == now.value || n == stands })
 	have = slices.Sorted(slices.Values(append(have, stands)))

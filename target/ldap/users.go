@@ -69,6 +69,29 @@ func userAttributes(u target.User) []ldapv3.Attribute {
 		}
 		all = append(all, attribute)
 	}
+	return overlay(all, u.Mapped)
+}
+
+// overlay sets what is mapped, in place of what there is.
+func overlay(all []ldapv3.Attribute, mapped []target.Mapped) []ldapv3.Attribute {
+	for _, m := range mapped {
+		attribute := ldapv3.Attribute{Type: m.Name}
+		switch value := m.Value.(type) {
+		case string:
+			attribute.Vals = []string{value}
+		case []any:
+			for _, one := range value {
+				text, _ := one.(string)
+				attribute.Vals = append(attribute.Vals, text)
+			}
+		}
+		at := slices.IndexFunc(all, func(a ldapv3.Attribute) bool { return strings.EqualFold(a.Type, m.Name) })
+		if at < 0 {
+			all = append(all, attribute)
+		} else {
+			all[at] = attribute
+		}
+	}
 	return all
 }
 

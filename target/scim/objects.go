@@ -35,7 +35,7 @@ func (c *Connector) DeleteUser(ctx context.Context, object target.Object) error 
 }
 
 func (c *Connector) department(d target.Department) attributes {
-	return c.taken(groupSchema, departmentAttributes(d))
+	return c.taken(groupSchema, departmentAttributes(d)).overlay(d.Mapped)
 }
 
 func (c *Connector) user(u target.User) attributes {
@@ -44,5 +44,5 @@ func (c *Connector) user(u target.User) attributes {
 		family, given := splitName(u.DisplayName)
 		all = append(all, attribute{"name.familyName", family}, attribute{"name.givenName", given})
 	}
-	return c.taken(userSchema, all)
+	return c.taken(userSchema, all).overlay(u.Mapped)
 }
