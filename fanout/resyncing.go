@@ -240,6 +240,7 @@ func correct(slot *storage.Slot, c resync.Correction) {
 		slot.RemoteID, slot.Hash = "", ""
 	case resync.Relocate:
 		slot.RemoteID, slot.Hash = c.RemoteID, ""
+		slot.Cleared = 0 // another object: its removal counts anew
 	case resync.AddPlace:
 		slot.Hash = encodePlaces(c.RemoteID, placed(in, where))
 	case resync.DropPlace:
