@@ -122,7 +122,8 @@ func TestAnswersAreBounded(t *testing.T) {
 	_, failure := send(t, open(t, httpclient.Options{}), http.MethodGet, url)
 	require.Equal(t, target.Permanent, failure.Class)
 	require.True(t, failure.UnknownOutcome)
-	require.Contains(t, failure.Detail, "larger than 8 MiB")
+	require.ErrorIs(t, failure, httpclient.ErrTooLarge)
+	require.ErrorContains(t, failure, "larger than 8 MiB")
 }
 
 func TestHeadersAreBounded(t *testing.T) {

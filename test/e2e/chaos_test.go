@@ -59,7 +59,7 @@ const chaosAtOnce = 4
 // short, or most of a life would be waiting.
 const chaosSettings = `guard: {maxDeletes: 1000, maxPercent: 100}
 targets:
-  - {name: hostile, type: scim, url: %q, auth: {type: bearer, token: scim-token}, backoff: {base: 20ms, max: 500ms}, rate: {least: 100}}
+  - {name: hostile, type: scim, url: %q, auth: {type: bearer, token: scim-token}, backoff: {base: 20ms, max: 500ms}, rate: {least: 100}, removals: {maxPercent: 100}}
 `
 
 func chaos(t *testing.T, seed uint64) {
