@@ -81,6 +81,7 @@ func TestBoundsAreExact(t *testing.T) {
 	for name, edit := range map[string]func(*Config){
 		"window: want more than 0":             func(c *Config) { c.Window = 0 },
 		"maxBody: want more than 0":            func(c *Config) { c.MaxBody = 0 },
+		"maxBodies: less than maxBody":         func(c *Config) { c.MaxBodies = c.MaxBody - 1 },
 		"guard.maxDeletes: less than 0":        func(c *Config) { c.Guard.MaxDeletes = -1 },
 		"guard.maxPercent: want 0 to 100":      func(c *Config) { c.Guard.MaxPercent = 101 },
 		"retention.tombstones: less than 0":    func(c *Config) { c.Retention.Tombstones = -1 },

@@ -69,6 +69,7 @@ func (v *checker) config(c *Config) {
 	v.checkf(c.MongoDatabase != "", "mongoDatabase", "empty")
 	v.checkf(c.Window > 0, "window", "want more than 0")
 	v.checkf(c.MaxBody > 0, "maxBody", "want more than 0")
+	v.checkf(c.MaxBodies == 0 || c.MaxBodies >= c.MaxBody, "maxBodies", "less than maxBody")
 	v.checkf(c.Guard.MaxDeletes >= 0, "guard.maxDeletes", "less than 0")
 	v.checkf(c.Guard.MaxPercent >= 0 && c.Guard.MaxPercent <= 100, "guard.maxPercent", "want 0 to 100")
 	v.checkf(c.Retention.Journal >= 0, "retention.journal", "less than 0")

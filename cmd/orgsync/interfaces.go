@@ -67,7 +67,7 @@ func (a *app) routes(api *admin.API, registry prometheus.Registerer) (http.Handl
 func (a *app) registerMarketplace(router *gin.Engine, registry prometheus.Registerer) (*marketplace.Door, error) {
 	c := a.config
 	options := marketplace.Options{
-		Keys: c.KitKeys(), BasePath: c.BasePath, Window: c.Window, MaxBody: c.MaxBody, Logger: a.logger, Registerer: registry,
+		Keys: c.KitKeys(), BasePath: c.BasePath, Window: c.Window, MaxBody: c.MaxBody, MaxBodies: c.MaxBodies, Logger: a.logger, Registerer: registry,
 	}
 	var receiver marketplace.Receiver = a.intake
 	if c.Instances.RequireKnown {
