@@ -176,7 +176,7 @@ func (s *Store) writeEntities(ctx context.Context, t *tx, id int64, plan *direct
 	slices.SortFunc(plan.Applications, func(a, b directory.Application) int { return cmp.Compare(a.AppID, b.AppID) })
 	for i := range plan.Applications {
 		a := &plan.Applications[i]
-		data, err := json.Marshal(application{Application: *a, SealedSecret: a.SealedSecret, SecretFingerprint: a.SecretFingerprint})
+		data, err := json.Marshal(storage.Keep(a))
 		if err != nil {
 			return fmt.Errorf("encode application: %w", err)
 		}

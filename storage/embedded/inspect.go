@@ -15,6 +15,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
 )
 
 // maxSealed bounds how many client secrets an inspection reads.
@@ -130,7 +131,7 @@ func (i *Inspection) readSealed(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	for _, text := range all {
-		var kept application
+		var kept storage.KeptApplication
 		if err := json.Unmarshal([]byte(text), &kept); err != nil {
 			return fmt.Errorf("application: %w", err)
 		}

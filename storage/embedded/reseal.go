@@ -31,7 +31,7 @@ func (s *Store) Reseal(ctx context.Context, scope directory.Scope, appID string,
 		if err != nil {
 			return fmt.Errorf("read application %q: %w", appID, err)
 		}
-		var kept application
+		var kept storage.KeptApplication
 		if err := e.decode(&kept); err != nil {
 			return err
 		}

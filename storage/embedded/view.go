@@ -76,20 +76,12 @@ func (e *row) tenant() (t directory.Tenant, err error) {
 	return t, err
 }
 
-// application is how an application is kept: with its sealed secret, which the
-// entity's own JSON leaves out.
-type application struct {
-	directory.Application
-	SealedSecret      []byte `json:"sealedSecret,omitempty"`
-	SecretFingerprint []byte `json:"secretFingerprint,omitempty"`
-}
-
 func (e *row) application() (directory.Application, error) {
-	var a application
-	err := e.decode(&a)
-	a.Application.SealedSecret, a.Application.SecretFingerprint = a.SealedSecret, a.SecretFingerprint
+	var kept storage.KeptApplication
+	err := e.decode(&kept)
+	a := kept.Whole()
 	a.AppID, a.Meta = e.key, e.meta()
-	return a.Application, err
+	return a, err
 }
 
 func millis(t time.Time) int64 {

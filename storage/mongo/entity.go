@@ -10,6 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
 )
 
 // Place is a scope, member by member, as queries and lists need it.
@@ -107,20 +108,12 @@ func (e *entityDoc) tenant() (t directory.Tenant, err error) {
 	return t, err
 }
 
-// storedApplication is an application with its sealed secret, which the
-// entity's own JSON leaves out.
-type storedApplication struct {
-	directory.Application
-	SealedSecret      []byte `json:"sealedSecret,omitempty"`
-	SecretFingerprint []byte `json:"secretFingerprint,omitempty"`
-}
-
 func (e *entityDoc) application() (directory.Application, error) {
-	var a storedApplication
-	err := e.decode(&a)
-	a.Application.SealedSecret, a.Application.SecretFingerprint = a.SealedSecret, a.SecretFingerprint
+	var kept storage.KeptApplication
+	err := e.decode(&kept)
+	a := kept.Whole()
 	a.AppID, a.Meta = e.Key, e.meta()
-	return a.Application, err
+	return a, err
 }
 
 // entityWriter turns a plan's after-images into documents, in key order.
@@ -184,7 +177,7 @@ func (w *entityWriter) all(plan *directory.Plan) error {
 	}
 	for i := range plan.Applications {
 		a := &plan.Applications[i]
-		data := storedApplication{Application: *a, SealedSecret: a.SealedSecret, SecretFingerprint: a.SecretFingerprint}
+		data := storage.Keep(a)
 		if err := w.put(directory.KindApplication, a.AppID, a.ClientID, "", false, &a.Meta, data); err != nil {
 			return err
 		}

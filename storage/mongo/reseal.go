@@ -34,7 +34,7 @@ func (s *Store) Reseal(ctx context.Context, scope directory.Scope, appID string,
 	if err != nil {
 		return s.failed(err, "read application %q of %s", appID, name)
 	}
-	var kept storedApplication
+	var kept storage.KeptApplication
 	if err := doc.decode(&kept); err != nil {
 		return err
 	}
