@@ -59,3 +59,17 @@ func TestANameOfOursThatIsTooLongIsKnownAsOurs(t *testing.T) {
 	require.True(t, all[id].Illegible)
 	require.Empty(t, all[id].ExternalID)
 }
+
+func TestWhatIsMappedIsCompared(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, keycloakfake.Options{})
+	ann := user("ann")
+	ann.Title = "Engineer"
+	ann.Mapped = []target.Mapped{{Name: "attributes.badges", Value: []any{"a", "b"}}, {Name: "attributes.title", Value: "Dr."}, {Name: "firstName", Value: "Ann"}}
+	id := b.putUser(ann)
+	all, _, err := b.list()
+	require.NoError(t, err)
+	require.Empty(t, b.CompareUser(all[id], ann).Differ)
+	ann.Mapped = []target.Mapped{{Name: "attributes.badges", Value: []any{"a"}}, {Name: "attributes.title", Value: nil}, {Name: "firstName", Value: "A."}}
+	require.ElementsMatch(t, []string{"badges", "firstName", "title"}, b.CompareUser(all[id], ann).Differ)
+}

@@ -117,3 +117,20 @@ func TestAListWhoseConnectionGoesIsNotGoneOnWith(t *testing.T) {
 	require.Equal(t, target.Permanent, e.Class, "not to be tried again: the cookie went with the connection")
 	require.ErrorContains(t, last, "broke off")
 }
+
+func TestWhatIsMappedIsCompared(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	d, ann := department("a", "a", ""), user("ann", "")
+	d.Mapped = []target.Mapped{{Name: "description", Value: []any{"one", "two"}}}
+	ann.Mapped = []target.Mapped{{Name: "description", Value: "x"}, {Name: "mail", Value: []any{"a@example.com", "b@example.com"}}}
+	group, id := b.putDepartment(d), b.putUser(ann)
+	all, _, err := b.list()
+	require.NoError(t, err)
+	require.Empty(t, b.CompareDepartment(all[group], d).Differ)
+	require.Empty(t, b.CompareUser(all[id], ann).Differ)
+	d.Mapped = []target.Mapped{{Name: "description", Value: []any{"two"}}, {Name: "l", Value: "深圳"}}
+	ann.Mapped = []target.Mapped{{Name: "description", Value: nil}, {Name: "mail", Value: []any{"b@example.com"}}}
+	require.Equal(t, []string{"description", "l"}, b.CompareDepartment(all[group], d).Differ)
+	require.ElementsMatch(t, []string{"description", "mail"}, b.CompareUser(all[id], ann).Differ)
+}
