@@ -153,26 +153,9 @@ func (s *Store) Pushes(ctx context.Context, f storage.PushFilter, page storage.P
 	if f.Result != "" {
 		where = append(where, bson.E{Key: "result", Value: string(f.Result)})
 	}
-	if page.Cursor != "" {
-		parts, err := storage.DecodeCursor(page.Cursor, 1)
-		if err != nil {
-			return nil, "", err
-		}
-		where = append(where, bson.E{Key: "_id", Value: bson.D{{Key: "$lt", Value: parts[0]}}})
-	}
-	limit := page.Size()
-	cursor, err := s.journal.Find(ctx, where, options.Find().SetSort(bson.D{{Key: "_id", Value: -1}}).SetLimit(int64(limit)+1).SetProjection(withoutBodies))
-	var docs []recordDoc
-	if err == nil {
-		err = cursor.All(ctx, &docs)
-	}
+	docs, next, err := newest(ctx, s, s.journal, where, page, withoutBodies, "list pushes", func(d *recordDoc) string { return d.ID })
 	if err != nil {
-		return nil, "", s.failed(err, "list pushes")
-	}
-	next := ""
-	if len(docs) > limit {
-		docs = docs[:limit]
-		next = storage.EncodeCursor(docs[limit-1].ID)
+		return nil, "", err
 	}
 	records := make([]storage.Record, len(docs))
 	for i := range docs {
@@ -181,6 +164,31 @@ func (s *Store) Pushes(ctx context.Context, f storage.PushFilter, page storage.P
 		}
 	}
 	return records, next, nil
+}
+
+// newest is a page of the documents that match, by descending _id, and the next
+// page's cursor. op names what it is for in errors.
+func newest[D any](ctx context.Context, s *Store, from *driver.Collection, where bson.D, page storage.Page, projection any, op string, id func(*D) string) ([]D, string, error) {
+	if page.Cursor != "" {
+		parts, err := storage.DecodeCursor(page.Cursor, 1)
+		if err != nil {
+			return nil, "", err
+		}
+		where = append(where, bson.E{Key: "_id", Value: bson.D{{Key: "$lt", Value: parts[0]}}})
+	}
+	limit := page.Size()
+	cursor, err := from.Find(ctx, where, options.Find().SetSort(bson.D{{Key: "_id", Value: -1}}).SetLimit(int64(limit)+1).SetProjection(projection))
+	var docs []D
+	if err == nil {
+		err = cursor.All(ctx, &docs)
+	}
+	if err != nil {
+		return nil, "", s.failed(err, "%s", op)
+	}
+	if len(docs) <= limit {
+		return docs, "", nil
+	}
+	return docs[:limit], storage.EncodeCursor(id(&docs[limit-1])), nil
 }
 
 // Push implements storage.Reader.

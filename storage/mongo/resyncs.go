@@ -72,26 +72,9 @@ func (s *Store) Resyncs(ctx context.Context, targetName string, page storage.Pag
 		return nil, "", err
 	}
 	where := bson.D{{Key: "t", Value: targetName}}
-	if page.Cursor != "" {
-		parts, err := storage.DecodeCursor(page.Cursor, 1)
-		if err != nil {
-			return nil, "", err
-		}
-		where = append(where, bson.E{Key: "_id", Value: bson.D{{Key: "$lt", Value: parts[0]}}})
-	}
-	limit := page.Size()
-	cursor, err := s.resyncs.Find(ctx, where, options.Find().SetSort(bson.D{{Key: "_id", Value: -1}}).SetLimit(int64(limit)+1).SetProjection(bson.D{{Key: "drifts", Value: 0}}))
+	docs, next, err := newest(ctx, s, s.resyncs, where, page, bson.D{{Key: "drifts", Value: 0}}, "list resyncs of "+targetName, func(d *resyncDoc) string { return d.ID })
 	if err != nil {
-		return nil, "", s.failed(err, "list resyncs of %s", targetName)
-	}
-	var docs []resyncDoc
-	if err := cursor.All(ctx, &docs); err != nil {
-		return nil, "", s.failed(err, "list resyncs of %s", targetName)
-	}
-	next := ""
-	if len(docs) > limit {
-		docs = docs[:limit]
-		next = storage.EncodeCursor(docs[limit-1].ID)
+		return nil, "", err
 	}
 	all := make([]storage.Resync, len(docs))
 	for i := range docs {
