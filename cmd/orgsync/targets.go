@@ -183,28 +183,26 @@ func checkTargets(configured []config.Target) error {
 	return errors.Join(errs...)
 }
 
-// nameTargets puts the name of its target before each line that is about one,
-// and the lines of one target together: nobody should have to count entries.
+// nameTargets puts the name of its target before each fault that is about one,
+// and the faults of one target together: nobody should have to count entries.
 func nameTargets(configured []config.Target, err error) error {
 	if err == nil {
 		return nil
 	}
-	of := func(line string) int {
+	of := func(fault error) int {
 		for i := range configured {
-			if strings.HasPrefix(line, fmt.Sprintf("targets[%d]", i)) {
+			if strings.HasPrefix(fault.Error(), fmt.Sprintf("targets[%d]", i)) {
 				return i
 			}
 		}
 		return -1
 	}
-	lines := strings.Split(err.Error(), "\n")
-	slices.SortStableFunc(lines, func(a, b string) int { return of(a) - of(b) })
-	faults := make([]error, len(lines))
-	for n, line := range lines {
-		if i := of(line); i >= 0 && configured[i].Name != "" {
-			line = fmt.Sprintf("target %q: %s", configured[i].Name, line)
+	faults := faultsOf(err)
+	slices.SortStableFunc(faults, func(a, b error) int { return of(a) - of(b) })
+	for n, fault := range faults {
+		if i := of(fault); i >= 0 && configured[i].Name != "" {
+			faults[n] = fmt.Errorf("target %q: %w", configured[i].Name, fault)
 		}
-		faults[n] = errors.New(line)
 	}
 	return errors.Join(faults...)
 }
