@@ -150,7 +150,7 @@ func (s *Service) create(ctx context.Context, call *directory.InstanceCall) (ans
 
 func (s *Service) revive(ctx context.Context, i directory.Instance, call *directory.InstanceCall) (directory.Instance, error) {
 	var asks bool
-	stored, err := s.store.ChangeInstance(ctx, i.Dataset, i.ID, "", s.plan(call, s.options.Now(), &asks))
+	stored, err := s.store.ChangeInstance(ctx, i.Dataset, i.ID, "", s.plan(call, &asks))
 	if err == nil && (asks || !stored.SpreadAt.IsZero()) {
 		s.wakeUp()
 	}
@@ -178,9 +178,8 @@ func (s *Service) answerNew(i *directory.Instance, licenseEvent string) (answer 
 
 // change plans and keeps a call that changes an instance.
 func (s *Service) change(ctx context.Context, call *directory.InstanceCall) (stored directory.Instance, err error) {
-	now := s.options.Now()
 	var asks bool
-	stored, err = s.store.ChangeInstance(ctx, call.Dataset, call.InstanceID(), call.OrderKey(), s.plan(call, now, &asks))
+	stored, err = s.store.ChangeInstance(ctx, call.Dataset, call.InstanceID(), call.OrderKey(), s.plan(call, &asks))
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		return stored, directory.ErrUnknownInstance
@@ -197,10 +196,12 @@ func (s *Service) change(ctx context.Context, call *directory.InstanceCall) (sto
 }
 
 // plan applies a call, and what is known to come of it at once. asks says that
-// the seller's server has to be asked.
-func (s *Service) plan(call *directory.InstanceCall, now time.Time, asks *bool) func(*directory.Instance, bool) (bool, error) {
+// the seller's server has to be asked. The time is that of the plan, in the
+// store's turn, so that a repeat is never planned at an earlier time than what it
+// repeats: an end that was set at one's time has come at the other's.
+func (s *Service) plan(call *directory.InstanceCall, asks *bool) func(*directory.Instance, bool) (bool, error) {
 	return func(i *directory.Instance, repeat bool) (bool, error) {
-		before := len(i.Pending)
+		now, before := s.options.Now(), len(i.Pending)
 		changed, err := directory.PlanInstance(i, call, repeat, now)
 		if err != nil || !changed {
 			return changed, err
