@@ -36,24 +36,24 @@ const (
 	// slicesInHour of such slices.
 	countedBy    = 5 * time.Minute
 	slicesInHour = int64(time.Hour / countedBy)
-	// objectsKeep is how long a count of what the target has is good.
-	objectsKeep = 10 * time.Minute
+	// countShare bounds what counting the target's objects may cost: a count
+	// that took long is not repeated before this many times as long.
+	countShare = 20
 )
 
 // ErrNothingHeld means that no removal waits for a decision.
 var ErrNothingHeld = errors.New("nothing is held")
 
-// errOver means that removals exceed the limit; errUncounted, that they exceed
-// PerHour and it is not known how many the target has.
-var (
-	errOver      = errors.New("over the limit")
-	errUncounted = errors.New("over the count")
-)
+// errOver means that removals exceed the limit.
+var errOver = errors.New("over the limit")
 
-// objects is how many departments and accounts the target has, counted lately.
+// objects is how many departments and accounts the target has: the most that
+// was counted within the last hour, so that a share of it does not shrink with
+// every removal.
 type objects struct {
-	count int
-	until time.Time
+	most    int
+	counted time.Time // when most was
+	next    time.Time // when counting again is worth its cost
 }
 
 // inactiveMark ends the hash of an account that is deactivated at the target.
@@ -173,16 +173,17 @@ func (r *round) clear(ctx context.Context, n int) (bool, error) {
 			return false, nil
 		}
 	}
-	has := -1
-	if known, fresh := r.objectsKnown(); fresh {
-		has = known
-	}
+	has := r.objectsKnown()
 	used, limit, err := r.count(ctx, n, has)
-	if errors.Is(err, errUncounted) {
-		if has, err = r.countObjects(ctx); err != nil {
+	if errors.Is(err, errOver) { // by what is known, and the target may have grown
+		var now int
+		if now, err = r.countObjects(ctx); err != nil {
 			return false, err
 		}
-		used, limit, err = r.count(ctx, n, has)
+		err = errOver
+		if now > has {
+			used, limit, err = r.count(ctx, n, now)
+		}
 	}
 	if errors.Is(err, errOver) {
 		r.overLimit(n, used, limit)
@@ -203,7 +204,7 @@ func (r *round) overLimit(n, used, limit int) {
 }
 
 // count adds n removals to those of the last hour, unless they are over the
-// limit. has is how many objects the target has, less than 0 if not known.
+// limit. has is how many objects the target has, as far as is known.
 func (r *round) count(ctx context.Context, n, has int) (used, limit int, err error) {
 	slice := r.options.Now().Unix() / int64(countedBy/time.Second)
 	record, err := r.store.UpdateTarget(ctx, r.Name, func(record *storage.TargetRecord) error {
@@ -214,11 +215,9 @@ func (r *round) count(ctx context.Context, n, has int) (used, limit int, err err
 				recent, used = append(recent, c), used+c.Count
 			}
 		}
-		limit = max(r.Removals.PerHour, (max(has, 0)+used)*r.Removals.Percent/100)
+		limit = max(r.Removals.PerHour, has*r.Removals.Percent/100)
 		switch {
-		case used+n > limit && has < 0:
-			return errUncounted
-		case used+n > limit:
+		case used+n > limit && r.Removals.Percent < 100:
 			return errOver
 		case len(recent) > 0 && recent[len(recent)-1].Slice == slice:
 			recent[len(recent)-1].Count += n
@@ -234,21 +233,39 @@ func (r *round) count(ctx context.Context, n, has int) (used, limit int, err err
 	return used, limit, err
 }
 
-func (r *runner) objectsKnown() (count int, fresh bool) {
+// objectsKnown is how many objects the target has, as far as was counted
+// within the last hour.
+func (r *runner) objectsKnown() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.objects.count, r.options.Now().Before(r.objects.until)
+	if r.options.Now().Sub(r.objects.counted) >= time.Hour {
+		r.objects.most = 0
+	}
+	return r.objects.most
 }
 
+// countObjects counts the target's objects, unless that was done just now, and
+// returns what is known then.
 func (r *runner) countObjects(ctx context.Context) (int, error) {
+	known := r.objectsKnown()
+	r.mu.Lock()
+	next := r.objects.next
+	r.mu.Unlock()
+	if time.Now().Before(next) {
+		return known, nil
+	}
+	began := time.Now()
 	n, err := r.store.Objects(ctx, r.Name)
 	if err != nil {
 		return 0, fmt.Errorf("count what the target has: %w", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.objects = objects{n, r.options.Now().Add(objectsKeep)}
-	return n, nil
+	r.objects.next = time.Now().Add(countShare * time.Since(began))
+	if n >= r.objects.most {
+		r.objects.most, r.objects.counted = n, r.options.Now()
+	}
+	return r.objects.most, nil
 }
 
 // noteHeld notes since when something is held, and whether anything still is.

@@ -194,6 +194,32 @@ func TestTheShareIsOfWhatTheTargetHas(t *testing.T) {
 	require.Empty(t, q.sent(http.MethodDelete, ""), "everything is held")
 }
 
+func TestTheShareGrowsWithTheTarget(t *testing.T) {
+	t.Parallel()
+	b, p := limited(t, RemovalLimit{PerHour: 1, Percent: 10}) // of 42 objects: 4
+	b.users(acme, directory.FlagDelete, names(0, 4, "")...)
+	b.settled()
+	require.Len(t, p.sent(http.MethodDelete, ""), 4)
+	b.users(acme, directory.FlagModify, names(40, 62, "@a")...) // of 100 objects: 10
+	b.settled()
+	b.users(acme, directory.FlagDelete, names(4, 6, "")...)
+	b.settled()
+	require.Len(t, p.sent(http.MethodDelete, ""), 10)
+	b.users(acme, directory.FlagDelete, "u10")
+	b.settled()
+	require.Len(t, p.sent(http.MethodDelete, ""), 10)
+}
+
+func TestTheShareDoesNotGrowWithWhatIsRemoved(t *testing.T) {
+	t.Parallel()
+	b, p := limited(t, RemovalLimit{Percent: 50}) // of 42 objects: 21
+	for i := range 30 {
+		b.users(acme, directory.FlagDelete, names(i, 1, "")...)
+		b.settled()
+	}
+	require.Len(t, p.sent(http.MethodDelete, ""), 21)
+}
+
 func TestARemovalThatFailsCountsOnce(t *testing.T) {
 	t.Parallel()
 	b, p := limited(t, RemovalLimit{PerHour: 2})
