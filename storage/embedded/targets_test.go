@@ -13,6 +13,9 @@ import (
 	"github.com/openkoo/connector/storage/embedded"
 )
 
+// undoSelection takes from a database what selections gave it.
+const undoSelection = "ALTER TABLE relays DROP COLUMN selection;"
+
 // undoResyncs takes from a database what resyncs gave it.
 const undoResyncs = "DROP TABLE resyncs;"
 
@@ -44,7 +47,7 @@ func TestOldDatabaseCountsItsObjects(t *testing.T) {
 	require.NoError(t, store.Settle(t.Context(), lease, []storage.Slot{slot}))
 	require.NoError(t, store.Close())
 	db := openRaw(t, filepath.Join(dir, embedded.FileName))
-	_, err = db.ExecContext(t.Context(), undoResyncs+undoRendering+undoTargets+"PRAGMA user_version = 3")
+	_, err = db.ExecContext(t.Context(), undoSelection+undoResyncs+undoRendering+undoTargets+"PRAGMA user_version = 3")
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 
