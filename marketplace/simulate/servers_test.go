@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,7 +28,7 @@ func TestProductionAddresses(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	t.Run("the connector passes", func(t *testing.T) { passes(t, h) })
-	for _, s := range wrongServers() {
+	for _, s := range slices.Concat(wrongServers(), wrongShops()) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			options := h.options(h.worse(t, s.lie()).URL)

@@ -181,6 +181,23 @@ func wrongServers() []wrongServer {
 			}
 		}), found(simulate.NeverReady, "base-v2-05", "base-v2-06"), func(o *simulate.Options) { o.Patience = time.Millisecond }},
 		{"one instance for two lines", []string{"base-v2"}, sharedInstance, found(simulate.SharedInstance, "base-v2-04"), nil},
+		{"another License each time", []string{"license-v2"}, anotherLicense, found(simulate.NotStable, "license-v2-02"), nil},
+		{"a user name that is not encrypted", []string{"base-v1"}, lie(func(c *call, r *reply) { answerUser(c, r, "sim-admin-in-clear") }),
+			found(simulate.BadEncryption, "base-v1-14", "base-v1-15"), nil},
+		{"another encryptType", []string{"base-v1"}, lie(func(c *call, r *reply) {
+			answerUser(c, r, marketplace.EncryptSensitive(accessKey, "admin", marketplace.AES256))
+			if c.is("encryptType", 2) {
+				r.set("encryptType", "1")
+			}
+		}), found(simulate.BadEncryption, "base-v1-15"), nil},
+		{"slow", []string{"kit-v2-05", "base-v2-19"}, lie(func(*call, *reply) {}), found(simulate.SlowAnswer, "kit-v2-05", "base-v2-19"),
+			func(o *simulate.Options) { o.Slow = 1 }},
+	}
+}
+
+// wrongShops are wrong about orders and about what may be left out.
+func wrongShops() []wrongServer {
+	return []wrongServer{
 		{"an instance for each call of what is sold on demand", []string{"ondemand"}, lie(func(c *call, r *reply) {
 			if r.text["instanceId"] != nil {
 				r.set("instanceId", c.members["businessId"])
@@ -198,17 +215,6 @@ func wrongServers() []wrongServer {
 				r.code("000002")
 			}
 		}), found(simulate.WrongCode, both("kit-*", "32", "33")...), nil},
-		{"another License each time", []string{"license-v2"}, anotherLicense, found(simulate.NotStable, "license-v2-02"), nil},
-		{"a user name that is not encrypted", []string{"base-v1"}, lie(func(c *call, r *reply) { answerUser(c, r, "sim-admin-in-clear") }),
-			found(simulate.BadEncryption, "base-v1-14", "base-v1-15"), nil},
-		{"another encryptType", []string{"base-v1"}, lie(func(c *call, r *reply) {
-			answerUser(c, r, marketplace.EncryptSensitive(accessKey, "admin", marketplace.AES256))
-			if c.is("encryptType", 2) {
-				r.set("encryptType", "1")
-			}
-		}), found(simulate.BadEncryption, "base-v1-15"), nil},
-		{"slow", []string{"kit-v2-05", "base-v2-19"}, lie(func(*call, *reply) {}), found(simulate.SlowAnswer, "kit-v2-05", "base-v2-19"),
-			func(o *simulate.Options) { o.Slow = 1 }},
 	}
 }
 
