@@ -5,12 +5,14 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -138,6 +140,7 @@ func (a *API) Register(router *gin.Engine) {
 	scope := []string{"dataset", "instanceId", "tenantId"}
 	list := slices.Concat(scope, []string{"limit", "cursor"})
 	api := router.Group("/api/v1", a.authenticate, a.bounded, a.problems)
+	api.GET("", takes(nil), calls(router))
 	api.GET("/sync-status", takes(list), a.syncStatus)
 	api.GET("/pushes", takes(list, "kind", "result"), a.pushes)
 	api.GET("/pushes/:id", takes(nil), a.push)
@@ -166,13 +169,32 @@ func (a *API) Register(router *gin.Engine) {
 	}
 }
 
+// calls lists the calls of the API, as they are registered.
+func calls(router *gin.Engine) gin.HandlerFunc {
+	parameter := regexp.MustCompile(`:(\w+)`)
+	return func(c *gin.Context) {
+		found := []string{}
+		for _, route := range router.Routes() {
+			if Owns(route.Path) {
+				found = append(found, route.Method+" "+parameter.ReplaceAllString(route.Path, "{$1}"))
+			}
+		}
+		slices.SortFunc(found, func(a, b string) int { // a resource's calls stand together
+			_, pathA, _ := strings.Cut(a, " ")
+			_, pathB, _ := strings.Cut(b, " ")
+			return cmp.Or(strings.Compare(pathA, pathB), strings.Compare(a, b))
+		})
+		c.JSON(http.StatusOK, gin.H{"calls": found})
+	}
+}
+
 func (a *API) authenticate(c *gin.Context) {
 	c.Header("Cache-Control", "no-store") // personal data belongs in no cache
 	scheme, given, _ := strings.Cut(c.GetHeader("Authorization"), " ")
 	sum := sha256.Sum256([]byte(given)) // equal lengths: the time tells nothing of the token's
 	if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(sum[:], a.token[:]) != 1 {
 		c.Header("WWW-Authenticate", "Bearer")
-		writeProblem(c, http.StatusUnauthorized, "want the header Authorization: Bearer <admin token>")
+		writeProblem(c, http.StatusUnauthorized, "want the header Authorization: Bearer <admin token>; the token is in the file admin-token of the data directory, unless ORGSYNC_ADMIN_TOKEN sets it")
 	}
 }
 

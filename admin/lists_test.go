@@ -133,7 +133,7 @@ func TestWhatThereIsNotIsToldAsAProblem(t *testing.T) {
 		status       int
 		want         string
 	}{
-		{"GET", "/api/v1/nothing", http.StatusNotFound, "GET /api/v1/nothing: no such call; docs/api.md lists them"},
+		{"GET", "/api/v1/nothing", http.StatusNotFound, "GET /api/v1/nothing: no such call; GET /api/v1 lists them"},
 		{"DELETE", "/api/v1/users", http.StatusMethodNotAllowed, "DELETE /api/v1/users: no such call"},
 		{"GET", "/api/v1/pushes/none", http.StatusNotFound, "none"},
 		{"GET", "/api/v1/departments/tree?tenantId=none", http.StatusNotFound, `nothing was ever pushed for tenantId "none" in dataset prod`},

@@ -41,7 +41,7 @@ func fail(c *gin.Context, err error) {
 func writeProblem(c *gin.Context, status int, detail string) {
 	c.Abort()
 	c.Header("Content-Type", "application/problem+json")
-	c.JSON(status, problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail})
+	c.PureJSON(status, problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail})
 }
 
 // problems turns what a handler noted as its error into a problem document,
@@ -104,5 +104,5 @@ func NotFound(c *gin.Context) {
 	if c.Writer.Status() == http.StatusMethodNotAllowed {
 		status = http.StatusMethodNotAllowed
 	}
-	writeProblem(c, status, c.Request.Method+" "+c.Request.URL.Path+": no such call; docs/api.md lists them")
+	writeProblem(c, status, c.Request.Method+" "+c.Request.URL.Path+": no such call; GET /api/v1 lists them")
 }

@@ -157,6 +157,9 @@ func (b *Base) checkParams(nonce, signature, timestamp string) (sent time.Time, 
 }
 
 func (b *Base) serveV1(c *gin.Context, x *exchange) []byte {
+	if c.Request.URL.RawQuery == "" { // a browser, most likely
+		return x.refuse(directory.Invalid("timeStamp", "missing; this address takes the marketplace's calls, which are signed"))
+	}
 	params, token, err := ParseV1Query(c.Request.URL.RawQuery)
 	if err != nil {
 		return x.refuse(err)

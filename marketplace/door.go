@@ -137,7 +137,7 @@ func (d *Door) Register(router *gin.Engine) {
 func (d *Door) NotFound(c *gin.Context) {
 	// Gin has set the status to 404 or 405.
 	write(c, c.Writer.Status(), answerBody(codeInvalid,
-		"no such interface; the production address takes POST "+d.options.BasePath+"/produceAPI/v2/{tenantSync,applicationSync,authSync,singleOrgSync,allOrgSync}"))
+		"no such interface; the production address takes POST "+d.options.BasePath+"/produceAPI/v2/{tenantSync,applicationSync,authSync,singleOrgSync,allOrgSync}, and for instances POST "+d.options.BasePath))
 }
 
 // outcome is what came of a call, for the log.

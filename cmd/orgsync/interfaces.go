@@ -75,6 +75,9 @@ func (a *app) routes(api *admin.API, registry prometheus.Registerer) (http.Handl
 		return nil, err
 	}
 	api.Register(router)
+	if a.config.BasePath != "" { // else the production address is there
+		router.GET("/", a.frontPage)
+	}
 	// The API's own paths are refused in its own words.
 	notFound := func(c *gin.Context) {
 		if admin.Owns(c.Request.URL.Path) {
@@ -86,6 +89,16 @@ func (a *app) routes(api *admin.API, registry prometheus.Registerer) (http.Handl
 	router.NoRoute(notFound)
 	router.NoMethod(notFound)
 	return router, nil
+}
+
+// frontPage tells whoever opens the address in a browser what is here.
+func (a *app) frontPage(c *gin.Context) {
+	c.String(http.StatusOK, `orgsync is the production address of a seller on Huawei Cloud KooGallery (华为云商店).
+
+%-14s the marketplace calls here, signed: register this address in the seller console
+/api/v1        is it synced? the directory, its changes, deliveries; with the admin token
+/healthz       alive? and /readyz: ready? and /metrics, with the admin token
+`, a.config.BasePath)
 }
 
 // registerMarketplace adds the interfaces of both generations that are
