@@ -53,7 +53,7 @@ type Options struct {
 	BasePath   string        // path of the production address, e.g. /saasproduce
 	Window     time.Duration // how far x-timestamp may be from now, default 60 s
 	MaxBody    int64         // of one body, bytes, default 64 MiB
-	MaxBodies  int64         // of all large bodies at a time, bytes, default 4 × MaxBody
+	Room       *Room         // that the bodies of all interfaces share, default 4 × MaxBody for this one
 	Now        func() time.Time
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -79,7 +79,7 @@ func NewDoor(options Options, receiver Receiver, nonces coordination.Nonces) (*D
 	options = options.withDefaults()
 	d := &Door{
 		options: options, receiver: receiver, nonces: nonces, keyIDs: make(map[string]string),
-		bodies: newBodies(options.MaxBody, options.MaxBodies),
+		bodies: &bodies{limit: options.MaxBody, room: options.Room},
 	}
 	for i, key := range options.Keys {
 		if key == "" {
@@ -108,8 +108,8 @@ func (o Options) withDefaults() Options {
 	if o.MaxBody <= 0 {
 		o.MaxBody = defaultMaxBody
 	}
-	if o.MaxBodies <= 0 {
-		o.MaxBodies = 4 * o.MaxBody
+	if o.Room == nil {
+		o.Room = NewRoom(4 * o.MaxBody)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -269,6 +269,9 @@ func (d *Door) admit(c *gin.Context) (call *admitted, release func(), err error)
 
 func (d *Door) receive(ctx context.Context, kind directory.PushKind, call *admitted, out *outcome) coordination.Answer {
 	push, err := decodeMembers(kind, call.members, call.body)
+	if err == nil {
+		err = checkAhead(push, d.options.Now())
+	}
 	if err != nil {
 		return out.answer(err)
 	}
@@ -318,6 +321,20 @@ func (d *Door) checkTime(s stamp) error {
 	default:
 		return nil
 	}
+}
+
+// maxAhead bounds how far ahead of now a push's timeStamp may be: as far as a
+// clock in the wrong zone, and some more.
+const maxAhead = 24 * time.Hour
+
+// checkAhead refuses a push that would make stale whatever is said until its
+// time has come. Debugging data hurts nobody, and is told as its seller likes.
+func checkAhead(push *directory.Push, now time.Time) error {
+	ahead := push.SourceTime.Time().Sub(now)
+	if ahead <= maxAhead || push.Scope.Dataset == directory.Test {
+		return nil
+	}
+	return directory.Invalid("timeStamp", "in the future by %s, %s allowed; check the sender's clock", ahead.Round(time.Second), maxAhead)
 }
 
 // answer turns what came of a call into the marketplace's words.

@@ -1,6 +1,7 @@
 package marketplace
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -60,7 +61,7 @@ func (k *KitV1) serve(c *gin.Context, kind directory.PushKind, x *exchange) erro
 	if push.Flag > directory.FlagAdd && (kind == directory.TenantSync || kind == directory.ApplicationSync) {
 		return directory.Invalid("flag", "%d is unknown; want 0 to 1", int(push.Flag))
 	}
-	if err := checkAge("timeStamp", push.SourceTime.Time(), k.options.Now(), k.window); err != nil {
+	if err := cmp.Or(checkAge("timeStamp", push.SourceTime.Time(), k.options.Now(), k.window), checkAhead(push, k.options.Now())); err != nil {
 		return err
 	}
 	id, err := uuid.NewV7()
