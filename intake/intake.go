@@ -229,7 +229,7 @@ func (s *Service) finish(ctx context.Context, unfinished storage.UnfinishedPush)
 	}
 	push, refusal := s.decode(unfinished.Record.Kind, unfinished.Raw)
 	if refusal == nil {
-		push.ID, push.ReceivedAt = unfinished.Record.ID, unfinished.Record.ReceivedAt
+		unfinished.Record.Restamp(push)
 		refusal = planner.Prepare(ctx, push)
 	}
 	var planErr error

@@ -130,7 +130,8 @@ func TestACrashIsFinishedAtTheNextStart(t *testing.T) {
 	b := newBundle(t)
 	b.receive(full(t, 1, "a"))
 	other := directory.Scope{Dataset: directory.Test, InstanceID: "i", TenantID: "t"}
-	first, second := full(t, 2, "a", "b"), full(t, 3, "a", "b", "c")
+	first, second := full(t, 2, "a", "b"), full(t, 9000, "a", "b", "c")
+	second.SourceTime = 3 // the door may say otherwise than the body
 	third := arrived(t, other, directory.FlagModify, 4, list("x"))
 	for _, push := range []*directory.Push{first, second, third} {
 		b.accept(push)
@@ -141,8 +142,10 @@ func TestACrashIsFinishedAtTheNextStart(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 3, finished)
 	require.Equal(t, []string{"a", "b", "c"}, b.codes(scope))
+	b.receive(full(t, 5, "a", "b", "c", "d"))
+	require.Equal(t, []string{"a", "b", "c", "d"}, b.codes(scope), "what was finished counts as of the time it was accepted with")
 	require.Equal(t, []string{"x"}, b.codes(other))
-	require.EqualValues(t, 3, b.counted(directory.AllOrgSync, "applied"))
+	require.EqualValues(t, 4, b.counted(directory.AllOrgSync, "applied"))
 	record, _, err := b.store.Push(t.Context(), first.ID)
 	require.NoError(t, err)
 	require.Equal(t, storage.PhaseApplied, record.Phase)

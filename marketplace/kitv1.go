@@ -78,6 +78,17 @@ func (k *KitV1) serve(c *gin.Context, kind directory.PushKind, x *exchange) erro
 	return err
 }
 
+// checkAhead refuses a push that would make stale whatever is said until its
+// time has come. V2 counts such a push as of when it came; V1 has no nonce, and
+// a replay would be the newest word each time.
+func checkAhead(push *directory.Push, now time.Time) error {
+	ahead := push.SourceTime.Time().Sub(now)
+	if ahead <= farAhead {
+		return nil
+	}
+	return directory.Invalid("timeStamp", "in the future by %s, %s allowed; check the sender's clock", ahead.Round(time.Second), farAhead)
+}
+
 // verifyToken finds the key of a V1 call.
 func verifyToken(keys []string, token, timeStamp string, params []Param) (key string, err error) {
 	switch {

@@ -126,7 +126,7 @@ func (a *app) wire(keyring secrets.Keyring) error {
 	if a.fanout, err = fanout.New(a.store, targets, options); err != nil {
 		return err
 	}
-	if err := a.openInstances(keyring); err != nil {
+	if err := a.openInstances(keyring, registry); err != nil {
 		return err
 	}
 	api, err := admin.New(admin.Options{

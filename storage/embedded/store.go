@@ -24,8 +24,11 @@ import (
 //go:embed schema.sql
 var schema string
 
+//go:embed counts.sql
+var countsSchema string
+
 // schemaVersion is what this program reads and writes (PRAGMA user_version).
-const schemaVersion = 6
+const schemaVersion = 8
 
 // FileName is the database's name in its directory.
 const FileName = "orgsync.db"
@@ -180,6 +183,8 @@ const (
 	// rendering brings it up to version 5: the fingerprint of how a target's
 	// slots were rendered.
 	rendering = "ALTER TABLE relays ADD COLUMN rendering TEXT NOT NULL DEFAULT '';"
+	// selection brings it up to version 7: what a target's relay lets through.
+	selection = "ALTER TABLE relays ADD COLUMN selection TEXT NOT NULL DEFAULT '';"
 )
 
 func migrate(ctx context.Context, conn *sql.Conn, path string) error {
@@ -194,8 +199,8 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 		return fmt.Errorf("%s was written by a newer orgsync (schema %d, this one knows %d); use that program", path, version, schemaVersion)
 	}
 	// What each version added: the directory, the base interface, decisions,
-	// targets, mappings, resyncs.
-	missing := strings.Join([]string{schema, instancesSchema, decidedAt, targetsSchema, rendering, resyncsSchema}[max(version, 0):], "")
+	// targets, mappings, resyncs, selections, cheaper counts.
+	missing := strings.Join([]string{schema, instancesSchema, decidedAt, targetsSchema, rendering, resyncsSchema, selection, countsSchema}[max(version, 0):], "")
 	statements := "BEGIN IMMEDIATE;" + missing + fmt.Sprintf("PRAGMA user_version = %d; COMMIT;", schemaVersion)
 	if _, err := conn.ExecContext(ctx, statements); err != nil {
 		_, _ = conn.ExecContext(ctx, "ROLLBACK")

@@ -85,12 +85,13 @@ func sweepJournal(ctx context.Context, t *tx, before int64, _ *place) (int, bool
 }
 
 // sweepTombstones keeps a tombstone until every target has been told of it: it
-// is relayed, and none of its slots is open. Its slots go with it.
+// is relayed, and none of its slots is open, or was passed over because the
+// target does not want the tenant (any more). Its slots go with it.
 func sweepTombstones(ctx context.Context, t *tx, before int64, from *place) (n int, more bool, err error) {
 	rows, err := t.QueryContext(ctx, "SELECT changed_at, scope, kind, key, "+
 		"seq <= COALESCE((SELECT MIN(seq) FROM relays), seq)"+
 		" AND NOT EXISTS (SELECT 1 FROM relays r CROSS JOIN slots t ON t.target = r.target AND t.scope = e.scope AND t.kind IN (1, 2, 3, 4) AND t.key = e.key"+
-		" AND +t.state <> 4 AND (e.kind = 3) = (t.kind IN (2, 4)))"+
+		" AND (+t.state <> 4 OR t.kind < 3 AND t.desired < e.version) AND (e.kind = 3) = (t.kind IN (2, 4)))"+
 		" FROM entities e WHERE flags & 1 = 1 AND changed_at < ? AND (changed_at, scope, kind, key) > (?, ?, ?, ?)"+
 		" ORDER BY changed_at, scope, kind, key LIMIT ?", before, from.at, from.scope, from.kind, from.key, sweepStep)
 	if err != nil {
