@@ -25,7 +25,7 @@ import (
 var schema string
 
 // schemaVersion is what this program reads and writes (PRAGMA user_version).
-const schemaVersion = 6
+const schemaVersion = 7
 
 // FileName is the database's name in its directory.
 const FileName = "orgsync.db"
@@ -181,8 +181,8 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 		return fmt.Errorf("%s was written by a newer orgsync (schema %d, this one knows %d); use that program", path, version, schemaVersion)
 	}
 	// What each version added: the directory, the base interface, decisions,
-	// targets, mappings, resyncs.
-	missing := strings.Join([]string{schema, instancesSchema, decidedAt, targetsSchema, rendering, resyncsSchema}[max(version, 0):], "")
+	// targets, mappings, resyncs, epochs of the feed.
+	missing := strings.Join([]string{schema, instancesSchema, decidedAt, targetsSchema, rendering, resyncsSchema, feedSchema}[max(version, 0):], "")
 	statements := "BEGIN IMMEDIATE;" + missing + fmt.Sprintf("PRAGMA user_version = %d; COMMIT;", schemaVersion)
 	if _, err := conn.ExecContext(ctx, statements); err != nil {
 		_, _ = conn.ExecContext(ctx, "ROLLBACK")

@@ -13,8 +13,12 @@ import (
 	"github.com/openkoo/connector/storage/embedded"
 )
 
-// undoResyncs takes from a database what resyncs gave it.
-const undoResyncs = "DROP TABLE resyncs;"
+// undoFeed takes from a database what epochs of the feed gave it, undoResyncs
+// what resyncs did.
+const (
+	undoFeed    = "DROP TABLE feed_epochs;"
+	undoResyncs = "DROP TABLE resyncs;"
+)
 
 // undoRendering takes from a database what mappings gave it.
 const undoRendering = "ALTER TABLE relays DROP COLUMN rendering;"
@@ -44,7 +48,7 @@ func TestOldDatabaseCountsItsObjects(t *testing.T) {
 	require.NoError(t, store.Settle(t.Context(), lease, []storage.Slot{slot}))
 	require.NoError(t, store.Close())
 	db := openRaw(t, filepath.Join(dir, embedded.FileName))
-	_, err = db.ExecContext(t.Context(), undoResyncs+undoRendering+undoTargets+"PRAGMA user_version = 3")
+	_, err = db.ExecContext(t.Context(), undoFeed+undoResyncs+undoRendering+undoTargets+"PRAGMA user_version = 3")
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 
