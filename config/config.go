@@ -69,7 +69,7 @@ type Target struct {
 	Type             string        `koanf:"type" desc:"scim, webhook, ldap or keycloak."`
 	URL              string        `koanf:"url" desc:"Base of the target's protocol."`
 	Auth             Auth          `koanf:"auth"`
-	Tenants          []string      `koanf:"tenants" desc:"tenantIds to deliver, * for all (the default)."`
+	Tenants          []string      `koanf:"tenants" desc:"tenantIds to deliver, * for all (the default). May be changed: one that is added is sent whole, what the target has of one that is taken out stays there as it is."`
 	TestData         bool          `koanf:"testData" desc:"Deliver debugging data instead of production data."`
 	OnRevoke         string        `koanf:"onRevoke" desc:"Account without a grant: deactivate (default), delete or keep."`
 	OnDelete         string        `koanf:"onDelete" desc:"Deleted account: delete (default), deactivate or keep."`

@@ -207,10 +207,35 @@ func TestNoInterruptedPushStopsTheOthers(t *testing.T) {
 	require.EqualValues(t, 1, b.counted(directory.AllOrgSync, "failed"))
 }
 
-// choosing panics over one push.
+// A store that cannot be read now is not the push's fault: it is finished when
+// the store is well again.
+func TestAnInterruptedPushOutlivesASickStore(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	push := full(t, 1, "a")
+	b.accept(push)
+	whole := b.planners[directory.AllOrgSync]
+	b.planners[directory.AllOrgSync] = choosing{planner: whole, breaks: push.ID, with: context.DeadlineExceeded}
+	b.reopen()
+	finished, err := b.service.Recover(t.Context(), 0)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, push.ID+": cannot be planned now: context deadline exceeded; it stays in the journal")
+	require.Zero(t, finished)
+	require.Equal(t, []string{push.ID}, b.unfinished())
+
+	b.planners[directory.AllOrgSync] = whole
+	b.reopen()
+	finished, err = b.service.Recover(t.Context(), 0)
+	require.NoError(t, err)
+	require.Equal(t, 1, finished)
+	require.Equal(t, []string{"a"}, b.codes(scope))
+}
+
+// choosing panics over one push, or fails at it.
 type choosing struct {
 	planner intake.Planner
 	breaks  string
+	with    error // nil: panics
 }
 
 func (p choosing) Prepare(ctx context.Context, push *directory.Push) error {
@@ -218,7 +243,11 @@ func (p choosing) Prepare(ctx context.Context, push *directory.Push) error {
 }
 
 func (p choosing) Plan(ctx context.Context, view storage.View, push *directory.Push) (*directory.Plan, error) {
-	if push.ID == p.breaks {
+	switch {
+	case push.ID != p.breaks:
+	case p.with != nil:
+		return nil, p.with
+	default:
 		panic("boom")
 	}
 	return p.planner.Plan(ctx, view, push)

@@ -283,13 +283,16 @@ func (d *Door) receive(ctx context.Context, kind directory.PushKind, call *admit
 	return out.answer(err)
 }
 
-// dateBack gives a push from the future the time at which it came: as it is, it
-// would make all that follows stale until then. Within the window the times
-// stand, as they order what comes at once. A push cannot be replayed to gain by
-// it: its nonce is signed.
+// farAhead is how far a push may be from the future. Less than that is a clock
+// that is ahead, or counts in another time zone: it still orders its pushes.
+const farAhead = 24 * time.Hour
+
+// dateBack gives a push from the far future the time at which it came: as it
+// is, it would make all that follows stale, for years. A push cannot be replayed
+// to gain by it: its nonce is signed.
 func (d *Door) dateBack(push *directory.Push) {
 	ahead := push.SourceTime.Time().Sub(push.ReceivedAt)
-	if ahead <= d.options.Window {
+	if ahead <= farAhead {
 		return
 	}
 	d.options.Logger.Warn("timeStamp is in the future; the push counts as of now", "push", push.ID, "kind", string(push.Kind()),

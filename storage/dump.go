@@ -88,6 +88,8 @@ type DumpedRelay struct {
 	Seq    int64  `json:"seq"`
 	// Rendering is the fingerprint of how its slots were rendered.
 	Rendering string `json:"rendering,omitempty"`
+	// Selection names what it lets through.
+	Selection string `json:"selection,omitempty"`
 }
 
 // DumpedEpoch is an epoch of the feed (Place). Until is its last number, 0 for

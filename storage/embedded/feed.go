@@ -11,7 +11,7 @@ import (
 	"github.com/openkoo/connector/storage"
 )
 
-// feedSchema brings a database up to version 7.
+// feedSchema brings a database up to version 9.
 //
 //go:embed feed.sql
 var feedSchema string

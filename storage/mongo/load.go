@@ -140,7 +140,7 @@ func (s *Store) gather(ctx context.Context, l *loading, d *storage.Dumped) error
 		doc := loadedSlot(d.Slot)
 		put(&l.slots, doc.ID, doc)
 	case d.Relay != nil:
-		put(&l.relays, relayID(d.Relay.Target), relayDoc{Target: d.Relay.Target, Seq: d.Relay.Seq, Rendering: d.Relay.Rendering})
+		put(&l.relays, relayID(d.Relay.Target), relayDoc{Target: d.Relay.Target, Seq: d.Relay.Seq, Rendering: d.Relay.Rendering, Selection: d.Relay.Selection})
 	case d.Epoch != nil && d.Epoch.Until == 0:
 		l.epoch = d.Epoch.ID
 	case d.Epoch != nil:
