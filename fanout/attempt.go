@@ -107,12 +107,16 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 		slot.State, slot.DueAt = storage.SlotRetrying, r.limited(ctx, err)
 		r.halt()
 	case target.Permanent, target.Conflict:
-		if r.refused(err) {
+		if class == target.Permanent && r.refused(err) {
 			slot.State, slot.DueAt = storage.SlotRetrying, now
 			break
 		}
-		slot.State = storage.SlotDead
 		slot.Attempts++
+		if class == target.Conflict && slot.Attempts < conflictTries {
+			slot.State, slot.DueAt = storage.SlotRetrying, now.Add(r.backoff(slot.Attempts))
+			break
+		}
+		slot.State = storage.SlotDead
 		r.logger.Warn("dead letter", "scope", r.scope.String(), "kind", slot.Kind.String(), "key", slot.Key, "error", err)
 	default: // transient, needs-parent, gone
 		if class == target.Transient && r.gate.onTrial() {

@@ -117,6 +117,7 @@ func (r *round) deleteUsers(ctx context.Context, tasks []storage.Task) error {
 			r.failed(ctx, t.Slot, err)
 			return
 		}
+		r.freed()
 		slot := t.Slot
 		slot.RemoteID = ""
 		r.delivered(slot, "")
