@@ -39,12 +39,12 @@ func (r *round) call(ctx context.Context, op string, send func(context.Context) 
 	if err != nil {
 		outcome = string(target.ClassOf(err))
 	}
-	if err == nil {
+	if err == nil && !r.reading {
 		r.taken(ctx)
 	}
 	r.metrics.deliveries.WithLabelValues(r.Name, op, outcome).Inc()
 	r.metrics.seconds.WithLabelValues(r.Name, op).Observe(time.Since(began).Seconds())
-	if ctx.Err() == nil && r.gate.answered(r.scope, err) {
+	if ctx.Err() == nil && !r.reading && r.gate.answered(r.scope, err) {
 		r.closeGate(fmt.Errorf("%d failures in a row: %w", breakAfter, err))
 		r.halt()
 	}

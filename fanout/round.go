@@ -26,6 +26,7 @@ type round struct {
 	lease        storage.Lease
 	capabilities target.Capabilities
 	standing     directory.Standing // of the scope's instance
+	reading      bool               // of a list: what comes of it says nothing about deliveries
 
 	mu       sync.Mutex
 	open     map[storage.SlotKey]storage.Slot // claimed, no outcome yet
