@@ -100,6 +100,11 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 	now := r.options.Now()
 	switch class {
 	case target.Down, target.Disabled:
+		if class == target.Down && r.gate.alone(slot.SlotKey) {
+			slot.Attempts++
+			slot.State, slot.DueAt = storage.SlotRetrying, now.Add(r.backoff(slot.Attempts))
+			break
+		}
 		r.closeGate(err)
 		r.halt()
 		slot.DueAt = now
