@@ -277,9 +277,27 @@ func (d *Door) receive(ctx context.Context, kind directory.PushKind, call *admit
 		return out.answer(fmt.Errorf("make push id: %w", err))
 	}
 	push.ID, push.ReceivedAt = id.String(), d.options.Now()
+	d.dateBack(push)
 	out.push = push
 	out.result, err = d.receiver.Receive(ctx, push)
 	return out.answer(err)
+}
+
+// farAhead is how far a push may be from the future. Less than that is a clock
+// that is ahead, or counts in another time zone: it still orders its pushes.
+const farAhead = 24 * time.Hour
+
+// dateBack gives a push from the far future the time at which it came: as it
+// is, it would make all that follows stale, for years. A push cannot be replayed
+// to gain by it: its nonce is signed.
+func (d *Door) dateBack(push *directory.Push) {
+	ahead := push.SourceTime.Time().Sub(push.ReceivedAt)
+	if ahead <= farAhead {
+		return
+	}
+	d.options.Logger.Warn("timeStamp is in the future; the push counts as of now", "push", push.ID, "kind", string(push.Kind()),
+		"scope", push.Scope.String(), "ahead", ahead.Round(time.Second).String())
+	push.SourceTime = directory.SourceTimeOf(push.ReceivedAt)
 }
 
 // stamp is what a call's headers hold (spec/marketplace.md §1.2).

@@ -49,7 +49,7 @@ type Intake interface {
 	// ApplyAccepted plans and applies a push that Accept has journaled: for
 	// pushes whose planning is too long to make all others wait. The scope's
 	// other pushes wait, other scopes go on. If plan fails the record is
-	// removed, so that nothing of the push is left.
+	// removed, so that nothing of the push is left, unless it failed with ErrLater.
 	ApplyAccepted(ctx context.Context, id string, plan PlanFunc) (*directory.Plan, error)
 
 	// Unfinished yields the pushes journaled but not applied, oldest first,

@@ -14,17 +14,17 @@ import (
 // markSlots makes slots due for the versions of a list of keys and versions. A
 // slot of an older version keeps what is known of the target's side and starts
 // its attempts anew.
-const markSlots = "INSERT INTO slots (target, scope, kind, key, state, desired, dirty_since, due_at)" +
+const markSlots = "INSERT" + undone + "INTO slots (target, scope, kind, key, state, desired, dirty_since, due_at)" +
 	" SELECT ?1, ?2, ?3, c.value ->> 0, 1, c.value ->> 1, ?5, ?5 FROM json_each(?4) c WHERE true" + onMark
 
 const onMark = " ON CONFLICT DO UPDATE SET desired = excluded.desired, marks = marks + 1, attempts = 0, state = 1, error_class = '', last_error = ''," +
-	" dirty_since = CASE WHEN state NOT IN (4, 7, 8) THEN dirty_since ELSE excluded.dirty_since END, due_at = excluded.due_at" +
+	" dirty_since = CASE WHEN " + atRest + " THEN excluded.dirty_since ELSE dirty_since END, due_at = excluded.due_at" +
 	" WHERE excluded.desired > desired"
 
 // markUsers makes the slots of users due whose look depends on something else
 // that changed. Only users already relayed have one; the others come by themselves.
-const markUsers = "UPDATE slots SET marks = marks + 1, attempts = 0, state = 1, error_class = '', last_error = ''," +
-	" dirty_since = CASE WHEN state NOT IN (4, 7, 8) THEN dirty_since ELSE ? END, due_at = ?" +
+const markUsers = "UPDATE" + undone + "slots SET marks = marks + 1, attempts = 0, state = 1, error_class = '', last_error = ''," +
+	" dirty_since = CASE WHEN " + atRest + " THEN ? ELSE dirty_since END, due_at = ?" +
 	" WHERE target = ? AND scope = ?"
 
 // allUsers are those of a tenant; usersOf are those of a department, and their
