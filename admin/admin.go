@@ -106,7 +106,8 @@ type Options struct {
 // API serves the routes.
 type API struct {
 	Options
-	token [sha256.Size]byte
+	token     [sha256.Size]byte
+	readiness readiness
 }
 
 // New makes the API. It needs a token: there is no default password.
@@ -204,23 +205,4 @@ func (a *API) bounded(c *gin.Context) {
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)
 	c.Next()
-}
-
-func (a *API) ready(c *gin.Context) {
-	ctx, cancel := context.WithTimeout(c.Request.Context(), readyTimeout)
-	defer cancel()
-	if err := a.Health.Ping(ctx); err != nil {
-		a.Logger.Error("not ready", "error", err)
-		writeProblem(c, http.StatusServiceUnavailable, "the store does not answer")
-		return
-	}
-	if a.Coordination != nil {
-		if health := a.Coordination(); health.Degraded {
-			// Still ready: pushes are accepted and delivered, only more slowly.
-			// Why is in the log: anybody may ask here.
-			c.JSON(http.StatusOK, gin.H{"status": "degraded", "coordination": "away", "since": health.Since})
-			return
-		}
-	}
-	c.JSON(http.StatusOK, gin.H{"status": "ready"})
 }

@@ -31,8 +31,12 @@ type compared struct {
 
 var _ resync.Ours = (*compared)(nil)
 
-// Objects implements resync.Ours: it renders them as a round would.
+// Objects implements resync.Ours: it renders them as a round would. What the
+// target has of a scope that it wants no more is as good as a stranger's.
 func (c *compared) Objects(ctx context.Context, kind storage.SlotKind, scope directory.Scope, keys []string) (map[string]resync.Object, error) {
+	if !c.wants(scope) {
+		return nil, nil
+	}
 	work := &round{runner: c.runner, scope: scope, capabilities: c.capabilities}
 	tasks, err := work.lookup(ctx, kind, keys)
 	if err != nil {

@@ -85,6 +85,8 @@ type DumpedRelay struct {
 	Seq    int64  `json:"seq"`
 	// Rendering is the fingerprint of how its slots were rendered.
 	Rendering string `json:"rendering,omitempty"`
+	// Selection names what it lets through.
+	Selection string `json:"selection,omitempty"`
 }
 
 // DumpedInstance is an instance with the orders bound to it.

@@ -86,7 +86,8 @@ func (s *Store) loadOne(ctx context.Context, t *tx, d *storage.Dumped) error {
 	case d.Slot != nil:
 		return s.loadSlot(ctx, t, d.Slot)
 	case d.Relay != nil:
-		_, err := t.exec(ctx, "INSERT OR REPLACE INTO relays (target, seq, rendering) VALUES (?, ?, ?)", d.Relay.Target, d.Relay.Seq, d.Relay.Rendering)
+		_, err := t.exec(ctx, "INSERT OR REPLACE INTO relays (target, seq, rendering, selection) VALUES (?, ?, ?, ?)",
+			d.Relay.Target, d.Relay.Seq, d.Relay.Rendering, d.Relay.Selection)
 		return err
 	case d.Target != nil:
 		return writeTarget(ctx, t, d.Target)

@@ -99,7 +99,7 @@ func (w *writer) loop() {
 func (w *writer) batch(first *job) {
 	ctx := context.Background()
 	if _, err := w.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		first.done <- fmt.Errorf("begin write: %w", err)
+		w.refuse(first, fmt.Errorf("begin write: %w", advised(err)))
 		return
 	}
 	var done []*job
@@ -127,7 +127,7 @@ func (w *writer) batch(first *job) {
 		// The numbers it took from the feed stay unused.
 		for _, j := range done {
 			if j.err == nil {
-				j.err = fmt.Errorf("commit: %w", err)
+				j.err = fmt.Errorf("commit: %w", advised(err))
 			}
 		}
 		changed = false
@@ -137,6 +137,19 @@ func (w *writer) batch(first *job) {
 	}
 	for _, j := range done {
 		j.done <- j.err
+	}
+}
+
+// refuse fails a job, and those that came while it waited: they have waited for
+// the same.
+func (w *writer) refuse(first *job, err error) {
+	for j := first; j != nil; {
+		j.done <- err
+		j = nil
+		select {
+		case j = <-w.jobs:
+		default:
+		}
 	}
 }
 
@@ -155,7 +168,7 @@ func (w *writer) one(j *job) (changed bool, lost error) {
 		return false, err
 	}
 	t := &tx{w: w, now: w.options.Now()}
-	j.err = w.guarded(ctx, j, t)
+	j.err = advised(w.guarded(ctx, j, t))
 	end := "RELEASE job"
 	if j.err != nil {
 		end = "ROLLBACK TO job; RELEASE job"

@@ -141,7 +141,7 @@ func dumpSlot(_ context.Context, cursor *driver.Cursor) (d storage.Dumped, err e
 func dumpRelay(_ context.Context, cursor *driver.Cursor) (d storage.Dumped, err error) {
 	var doc relayDoc
 	err = cursor.Decode(&doc)
-	d.Relay = &storage.DumpedRelay{Target: doc.Target, Seq: doc.Seq, Rendering: doc.Rendering}
+	d.Relay = &storage.DumpedRelay{Target: doc.Target, Seq: doc.Seq, Rendering: doc.Rendering, Selection: doc.Selection}
 	return d, err
 }
 

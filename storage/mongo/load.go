@@ -134,7 +134,7 @@ func (s *Store) gather(ctx context.Context, l *loading, d *storage.Dumped) error
 		doc := loadedSlot(d.Slot)
 		put(&l.slots, doc.ID, doc)
 	case d.Relay != nil:
-		put(&l.relays, relayID(d.Relay.Target), relayDoc{Target: d.Relay.Target, Seq: d.Relay.Seq, Rendering: d.Relay.Rendering})
+		put(&l.relays, relayID(d.Relay.Target), relayDoc{Target: d.Relay.Target, Seq: d.Relay.Seq, Rendering: d.Relay.Rendering, Selection: d.Relay.Selection})
 	case d.Instance != nil:
 		return loadInstance(l, d.Instance)
 	default:
