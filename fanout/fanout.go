@@ -115,8 +115,16 @@ type Target struct {
 	// Type is the connector's name, for status only.
 	Type      string
 	Connector target.Connector
-	// Match says which scopes the target wants; nil for all.
-	Match storage.Match
+	// Match says which scopes the target wants; nil for all. Selection names it:
+	// with another name than at the last start the whole directory is looked at
+	// again. What the target has of a scope that it wants no more stays there as
+	// it is.
+	Match     storage.Match
+	Selection string
+	// Address is where the target is, as it may be shown: with another one than
+	// before the target is paused, for the ids that its objects had there may be
+	// others' here. Empty where objects have no ids of the target's.
+	Address string
 	// OnRevoke is for accounts without a grant, default Deactivate; OnDelete
 	// for deleted accounts, default Delete.
 	OnRevoke, OnDelete Policy

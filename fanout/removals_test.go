@@ -11,6 +11,7 @@ import (
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
+	"github.com/openkoo/connector/target/scim/scimserver"
 	"github.com/openkoo/connector/target/targettest"
 )
 
@@ -171,6 +172,74 @@ func TestTheHourIsCountedOverRestarts(t *testing.T) {
 	b.users(acme, directory.FlagDelete, "u11", "u12", "u13")
 	b.settled()
 	require.Len(t, p.sent(http.MethodDelete, ""), 7)
+}
+
+// A clock that ran ahead for a while must not have every removal held until it
+// would have come there.
+func TestWhatWasCountedInATimeToComeCountsNoMore(t *testing.T) {
+	t.Parallel()
+	b, p := limited(t, RemovalLimit{PerHour: 1})
+	ahead := storage.RemovalCount{Slice: b.clock.now().AddDate(1, 0, 0).Unix() / int64(countedBy/time.Second), Count: 1}
+	_, err := b.store.UpdateTarget(t.Context(), "t", func(record *storage.TargetRecord) error {
+		record.Removals = append(record.Removals, ahead)
+		return nil
+	})
+	require.NoError(t, err)
+	b.users(acme, directory.FlagDelete, names(1, 1, "")...)
+	b.settled()
+	require.Len(t, p.sent(http.MethodDelete, ""), 1)
+	b.users(acme, directory.FlagDelete, names(2, 1, "")...)
+	b.settled()
+	require.Len(t, p.sent(http.MethodDelete, ""), 1)
+}
+
+// With 100 % nothing is held, also of a tenant that has something held from
+// before; that goes on waiting for its decision.
+func TestALimitOfAllHoldsNothingBesideWhatIsHeld(t *testing.T) {
+	t.Parallel()
+	b, p := limited(t, RemovalLimit{})
+	b.users(acme, directory.FlagDelete, names(1, 1, "")...)
+	b.settled()
+	require.Equal(t, storage.SlotHeld, b.slot("t", acme, storage.SlotUser, names(1, 1, "")[0]).State)
+	b.stop()
+	b.targets[0].Removals = &RemovalLimit{Percent: 100}
+	b.start().settled()
+	b.users(acme, directory.FlagDelete, names(2, 30, "")...)
+	b.settled()
+	require.Len(t, p.sent(http.MethodDelete, ""), 30)
+	require.Equal(t, storage.SlotHeld, b.slot("t", acme, storage.SlotUser, names(1, 1, "")[0]).State)
+}
+
+// Who is in no group has no place there to be held: it would wait for a decision
+// that nobody could give.
+func TestWhoIsInNoGroupHasNoPlaceHeld(t *testing.T) {
+	t.Parallel()
+	b, _ := limited(t, RemovalLimit{})
+	b.users(acme, directory.FlagAdd, "loner@")
+	b.settled()
+	b.users(acme, directory.FlagDelete, "loner")
+	b.settled()
+	require.Equal(t, storage.SlotHeld, b.slot("t", acme, storage.SlotUser, "loner").State)
+	require.Equal(t, storage.SlotDelivered, b.slot("t", acme, storage.SlotMembership, "loner").State)
+	require.Equal(t, 1, b.decide(false))
+	require.Empty(t, b.counts("t")[storage.SlotHeld])
+}
+
+// Where departments are no objects there is none to be removed.
+func TestWhereThereAreNoDepartmentsNoneIsHeld(t *testing.T) {
+	t.Parallel()
+	_, corp := peerOf(t, "t", scimserver.Options{Quirks: scimserver.Quirks{NoGroups: true}})
+	corp.Removals = &RemovalLimit{}
+	b := newBundle(t, corp)
+	b.tree(acme, "a", "b", "c")
+	b.users(acme, directory.FlagAdd, "ann@a")
+	b.start().settled()
+	b.tree(acme, "a")
+	b.settled()
+	require.Zero(t, b.counts("t")[storage.SlotHeld])
+	b.users(acme, directory.FlagDelete, "ann")
+	b.settled()
+	require.Equal(t, storage.SlotHeld, b.slot("t", acme, storage.SlotUser, "ann").State)
 }
 
 func TestTheShareIsOfWhatTheTargetHas(t *testing.T) {

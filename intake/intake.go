@@ -3,6 +3,7 @@
 package intake
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -191,18 +192,17 @@ func (s *Service) Recover(ctx context.Context, age time.Duration) (int, error) {
 	finished := 0
 	var errs []error
 	for unfinished, err := range s.store.Unfinished(ctx) {
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("recover: %w", err))
+		id, kind := unfinished.Record.ID, unfinished.Record.Kind
+		if stop := ctx.Err(); stop != nil || (err != nil && id == "") {
+			errs = append(errs, fmt.Errorf("recover: %w", cmp.Or(stop, err)))
 			break
 		}
-		if age > 0 && s.options.Now().Sub(unfinished.Record.ReceivedAt) <= age {
-			continue
+		if err == nil {
+			if age > 0 && s.options.Now().Sub(unfinished.Record.ReceivedAt) <= age {
+				continue
+			}
+			err = s.finish(ctx, unfinished)
 		}
-		id, kind := unfinished.Record.ID, unfinished.Record.Kind
-		err = s.finish(ctx, unfinished)
 		switch {
 		case err == nil:
 			finished++
@@ -229,7 +229,7 @@ func (s *Service) finish(ctx context.Context, unfinished storage.UnfinishedPush)
 	}
 	push, refusal := s.decode(unfinished.Record.Kind, unfinished.Raw)
 	if refusal == nil {
-		push.ID, push.ReceivedAt = unfinished.Record.ID, unfinished.Record.ReceivedAt
+		unfinished.Record.Restamp(push)
 		refusal = planner.Prepare(ctx, push)
 	}
 	var planErr error
@@ -240,10 +240,13 @@ func (s *Service) finish(ctx context.Context, unfinished storage.UnfinishedPush)
 		} else {
 			plan, planErr = planner.Plan(ctx, view, push)
 		}
+		if planErr != nil && !refused(planErr) {
+			planErr = fmt.Errorf("%w: %w", storage.ErrLater, planErr)
+		}
 		return plan, planErr
 	})
 	switch {
-	case planErr != nil: // the store drops what cannot be planned
+	case planErr != nil && !errors.Is(planErr, storage.ErrLater): // the store drops what cannot be planned
 		return fmt.Errorf("%w; it is dropped", err)
 	case err != nil:
 		return fmt.Errorf("%w; it stays in the journal", err)

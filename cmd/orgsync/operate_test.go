@@ -29,7 +29,7 @@ func TestStatusAnswersWithItsExitCode(t *testing.T) {
 	s := serve(t)
 	r := s.operate(t, "status")
 	require.Equal(t, 1, r.code())
-	require.Equal(t, "Nothing has been pushed yet.\n", r.out)
+	require.Equal(t, "Nothing has been pushed yet. Register the production address in the seller console (`orgsync keys`), or try it: `orgsync push --help`\n", r.out)
 
 	require.NoError(t, s.pushFile(t, "full", "", "d.csv", departments(30)).err)
 	r = s.operate(t, "status")
@@ -167,6 +167,7 @@ func TestHoldsOfATargetAreListedAndDecided(t *testing.T) {
 	require.ErrorContains(t, s.operate(t, "holds", "approve", "--target", "corp").err, "nothing is held")
 	require.ErrorContains(t, s.operate(t, "holds", "approve", "--target", "corp", "x").err, "takes no argument")
 	require.ErrorContains(t, s.operate(t, "holds", "approve", "--tenant", "t1", "x").err, "go with --target")
+	require.ErrorContains(t, s.operate(t, "holds", "approve", "--target", "corp", "--tenant", "").err, "--tenant is empty")
 	require.ErrorContains(t, s.operate(t, "holds", "approve").err, "want one PUSH (or --target)")
 }
 

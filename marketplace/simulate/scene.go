@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/marketplace/client"
@@ -171,7 +172,7 @@ func (s *scene) prepare(step, activity string, members client.Members, changes .
 		request, err := signer.BaseV2(s.ctx, body, a.stamp)
 		return &sending{a, request, body}, err
 	}
-	all = append(all, client.Member{Name: "timeStamp", Value: s.utc(a.at)})
+	all = append(all, client.Member{Name: "timeStamp", Value: a.at.WireUTC()})
 	if a.edit != nil {
 		all = a.edit(all)
 	}
@@ -181,12 +182,6 @@ func (s *scene) prepare(step, activity string, members client.Members, changes .
 	}
 	request, err := signer.BaseV1(s.ctx, params)
 	return &sending{a, request, nil}, err
-}
-
-// utc is a time as V1's base interface has it.
-func (s *scene) utc(at directory.SourceTime) string {
-	text := at.Time().UTC().Format("20060102150405.000")
-	return strings.Replace(text, ".", "", 1)
 }
 
 // send sends a call and keeps what is wrong with its answer.
@@ -296,14 +291,23 @@ func (s *scene) leaveOut(reason string) {
 	}
 }
 
-// tidy takes away what the case has made. What comes of it is not judged; but
-// where it is not answered it is not tried again, for each try takes its time.
+// timeToTidy is how long what was made is taken away after a run was told to end.
+const timeToTidy = 10 * time.Second
+
+// tidy takes away what the case has made, also when the run is told to end. What
+// comes of it is not judged; but where it is not answered it is not tried again,
+// for each try takes its time.
 func (s *scene) tidy() {
-	if s.stopped != "" || s.untidy || s.ctx.Err() != nil {
+	if s.stopped != "" || s.untidy {
 		return
 	}
 	after := *s
 	after.tidying = true
+	if s.ctx.Err() != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), timeToTidy)
+		defer cancel()
+		after.ctx = ctx
+	}
 	clean := func(call func()) {
 		if after.finding, after.leftOut = nil, ""; !s.untidy {
 			call()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
@@ -31,10 +32,10 @@ func (s *Store) deliveryPlaces(ctx context.Context, f storage.DeliveryFilter) ([
 		where, args = where+" AND c.target = ?", append(args, f.Target)
 	}
 	if f.State != 0 {
-		where, args = where+" AND c.state = ?", append(args, uint8(f.State))
+		where += " AND c." + f.State.String() + " > 0"
 	}
-	rows, err := s.read.QueryContext(ctx, "SELECT DISTINCT c.target, s.id, s.dataset, s.instance_id, s.tenant_id"+
-		" FROM slot_counts c JOIN scopes s ON s.id = c.scope WHERE c.n > 0 AND "+where+" ORDER BY c.target, s.id", args...)
+	rows, err := s.read.QueryContext(ctx, "SELECT c.target, s.id, s.dataset, s.instance_id, s.tenant_id"+
+		" FROM slot_counts c JOIN scopes s ON s.id = c.scope WHERE "+where+" ORDER BY c.target, s.id", args...)
 	if err != nil {
 		return nil, fmt.Errorf("find slots: %w", err)
 	}
@@ -168,33 +169,35 @@ func (s *Store) Counts(ctx context.Context, targetName string, scope *directory.
 	if err := s.read.QueryRowContext(ctx, "SELECT COUNT(*) FROM entities WHERE "+feed, feedArgs...).Scan(&counts.Unrelayed); err != nil {
 		return counts, fmt.Errorf("count unrelayed changes of %s: %w", targetName, err)
 	}
-	rows, err := s.read.QueryContext(ctx, "SELECT state, SUM(n) FROM slot_counts WHERE "+where+" GROUP BY state", args...)
-	if err != nil {
-		return counts, fmt.Errorf("count slots of %s: %w", targetName, err)
-	}
-	defer func() { _ = rows.Close() }()
-	for rows.Next() {
-		var state storage.SlotState
-		var n int
-		if err := rows.Scan(&state, &n); err != nil {
-			return counts, fmt.Errorf("count slots of %s: %w", targetName, err)
-		}
-		if n > 0 {
-			counts.Slots[state] = n
-		}
-	}
-	if err := rows.Err(); err != nil {
+	if err := s.countStates(ctx, where, args, counts.Slots); err != nil {
 		return counts, fmt.Errorf("count slots of %s: %w", targetName, err)
 	}
 	return counts, s.troubles(ctx, where, args, &counts)
 }
 
+// countStates adds up the counters of the places that match.
+func (s *Store) countStates(ctx context.Context, where string, args []any, counts storage.SlotCounts) error {
+	states := storage.SlotStates()
+	sums, into := make([]string, len(states)), make([]any, len(states))
+	numbers := make([]int, len(states))
+	for i, state := range states {
+		sums[i], into[i] = "COALESCE(SUM("+state.String()+"), 0)", &numbers[i] // the columns have the states' names
+	}
+	err := s.read.QueryRowContext(ctx, "SELECT "+strings.Join(sums, ", ")+" FROM slot_counts WHERE "+where, args...).Scan(into...)
+	for i, state := range states {
+		if numbers[i] > 0 {
+			counts[state] = numbers[i]
+		}
+	}
+	return err
+}
+
 // troubles finds the oldest open slot and the newest error: a look-up for each
 // scope that has such slots.
 func (s *Store) troubles(ctx context.Context, where string, args []any, counts *storage.TargetCounts) error {
-	const scopes = "(SELECT DISTINCT target, scope FROM slot_counts WHERE n > 0 AND state IN (1, 2, 3, 5) AND "
+	const scopes = "(SELECT target, scope FROM slot_counts WHERE pending + retrying + waiting + dead > 0 AND "
 	var oldest *int64
-	err := s.read.QueryRowContext(ctx, "SELECT MIN((SELECT MIN(dirty_since) FROM slots WHERE target = c.target AND scope = c.scope AND state IN (1, 2, 3))) FROM "+
+	err := s.read.QueryRowContext(ctx, "SELECT MIN((SELECT MIN(dirty_since) FROM slots WHERE target = c.target AND scope = c.scope AND "+isOpen+")) FROM "+
 		scopes+where+") c", args...).Scan(&oldest)
 	if err != nil {
 		return fmt.Errorf("find oldest slot: %w", err)

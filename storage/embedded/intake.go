@@ -130,6 +130,9 @@ func (s *Store) ApplyAccepted(ctx context.Context, pushID string, plan storage.P
 		return nil, fmt.Errorf("push %s is applied: %w", pushID, storage.ErrConflict)
 	}
 	planned, err := s.planAside(ctx, record.Scope, scopeID, plan)
+	if errors.Is(err, storage.ErrLater) {
+		return nil, err
+	}
 	if err != nil {
 		if dropErr := s.dropRecord(ctx, pushID); dropErr != nil {
 			return nil, errors.Join(err, dropErr)
@@ -194,14 +197,15 @@ func (s *Store) Unfinished(ctx context.Context) iter.Seq2[storage.UnfinishedPush
 			if errors.Is(err, errNoRows) {
 				return
 			}
-			var raw []byte
-			if err == nil {
-				raw, err = blob.Unpack(packed)
-			}
 			if err != nil {
-				err = fmt.Errorf("read unfinished push: %w", err)
+				yield(storage.UnfinishedPush{}, fmt.Errorf("read unfinished push: %w", err))
+				return
 			}
-			if !yield(storage.UnfinishedPush{Record: record, Raw: raw}, err) || err != nil {
+			push := storage.UnfinishedPush{Record: record}
+			if push.Raw, err = blob.Unpack(packed); err != nil {
+				err = fmt.Errorf("its body is damaged: %w", err)
+			}
+			if !yield(push, err) {
 				return
 			}
 			after = record.ID

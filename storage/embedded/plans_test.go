@@ -68,13 +68,14 @@ func (c *recordedConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driv
 var allowed = map[string]string{
 	"SELECT key, name, parent, flags, version, seq, source_time, changed_at FROM entities WHERE scope": "a full push is compared with every department of its scope",
 	"SELECT COUNT(*) FROM entities WHERE seq >":                                                        "the index on seq counts what a target is behind, no more",
-	"UPDATE slots SET marks = marks + 1":                                                               "a renamed tenant makes all its users due",
+	"slots SET marks = marks + 1":                                                                      "a renamed tenant makes all its users due",
 	"FROM scopes s CROSS JOIN entities e ON e.scope = s.id WHERE":                                      "a page, in the order of the key it goes by",
 	"FROM slots t WHERE t.target = ? AND t.scope = ?":                                                  "a page, in the order of the key it goes by",
 	"FROM journal j JOIN scopes s ON s.id = j.scope WHERE 1":                                           "a page of the newest",
 	"FROM scopes s CROSS JOIN journal j":                                                               "one tenant's own pushes",
 	"SELECT MIN(dirty_since)":                                                                          "the first of an index",
 	"SELECT MIN(due_at)":                                                                               "the first of an index",
+	"SELECT MIN(scope)":                                                                                "the first of an index",
 	"SELECT MAX(failed_at)":                                                                            "the last of an index",
 }
 

@@ -79,16 +79,28 @@ func tasks(ctx context.Context, q querier, targetName string, scope directory.Sc
 	return all, nil
 }
 
+// The states of slots in the words of the indexes on them, slots_due and
+// slots_dirty. A list of three would be a table to SQLite, made for every row.
+const (
+	isDue  = "(state = 1 OR state = 2 OR state = 8)"
+	isOpen = "(state = 1 OR state = 2 OR state = 3)"
+	atRest = "(state = 4 OR state = 7 OR state = 8)"
+)
+
+// dueScopes finds each scope with slots that are, or become, due behind the one
+// before, and when its first of each kind does.
+const (
+	dueScopes = "WITH RECURSIVE c(scope) AS (SELECT MIN(scope) FROM slots INDEXED BY slots_due WHERE target = ?1 AND " + isDue +
+		" UNION ALL SELECT (SELECT MIN(scope) FROM slots INDEXED BY slots_due WHERE target = ?1 AND scope > c.scope AND " + isDue + ") FROM c WHERE c.scope IS NOT NULL)" +
+		" SELECT s.dataset, s.instance_id, s.tenant_id, MIN(" + firstDue + "1), 9e18), " + firstDue + "2), 9e18), " + firstDue + "3), 9e18), " + firstDue + "4), 9e18))" +
+		" FROM c JOIN scopes s ON s.id = c.scope"
+	firstDue = "COALESCE((SELECT MIN(due_at) FROM slots WHERE target = ?1 AND scope = s.id AND " + isDue + " AND kind = "
+)
+
 // DueScopes implements storage.Fanout. It costs a look-up for each scope with
 // open slots, however many slots there are.
 func (s *Store) DueScopes(ctx context.Context, targetName string, now time.Time) (due []directory.Scope, next time.Time, err error) {
-	rows, err := s.read.QueryContext(ctx, "SELECT s.dataset, s.instance_id, s.tenant_id, MIN("+
-		"COALESCE((SELECT MIN(due_at) FROM slots WHERE target = ?1 AND scope = s.id AND kind = 1 AND state IN (1, 2, 8)), 9e18),"+
-		"COALESCE((SELECT MIN(due_at) FROM slots WHERE target = ?1 AND scope = s.id AND kind = 2 AND state IN (1, 2, 8)), 9e18),"+
-		"COALESCE((SELECT MIN(due_at) FROM slots WHERE target = ?1 AND scope = s.id AND kind = 3 AND state IN (1, 2, 8)), 9e18),"+
-		"COALESCE((SELECT MIN(due_at) FROM slots WHERE target = ?1 AND scope = s.id AND kind = 4 AND state IN (1, 2, 8)), 9e18))"+
-		" FROM (SELECT DISTINCT scope FROM slot_counts WHERE target = ?1 AND state IN (1, 2, 8) AND n > 0) c JOIN scopes s ON s.id = c.scope",
-		targetName)
+	rows, err := s.read.QueryContext(ctx, dueScopes, targetName)
 	if err != nil {
 		return nil, next, fmt.Errorf("find due scopes of %s: %w", targetName, err)
 	}
@@ -127,7 +139,7 @@ func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, l
 		}
 		for kind := storage.SlotDepartment; kind <= storage.SlotMembership && len(claimed) < limit; kind++ {
 			part, err := tasks(ctx, t, targetName, scope,
-				"t.target = ? AND t.scope = ? AND t.kind = ? AND t.state IN (1, 2, 8) AND t.due_at <= ? ORDER BY t.due_at, t.key LIMIT ?",
+				"t.target = ? AND t.scope = ? AND t.kind = ? AND "+isDue+" AND t.due_at <= ? ORDER BY t.due_at, t.key LIMIT ?",
 				targetName, id, uint8(kind), millis(now), limit-len(claimed))
 			if err != nil {
 				return err
@@ -217,18 +229,23 @@ func (s *Store) Settle(ctx context.Context, lease storage.Lease, slots []storage
 // settleSlot writes an outcome. If the slot was made due again meanwhile (a new
 // version, or a department or tenant its look depends on) it stays pending, due
 // at once, with what is known of the target's side.
-const settleSlot = "UPDATE slots SET" +
+const settleSlot = "UPDATE" + undone + "slots SET" +
 	" state = CASE WHEN " + overtaken + " THEN 1 ELSE ?2 END," +
 	" attempts = CASE WHEN " + overtaken + " THEN 0 ELSE ?3 END," +
 	" due_at = CASE WHEN " + overtaken + " THEN due_at ELSE ?4 END," +
 	" error_class = CASE WHEN " + overtaken + " THEN '' ELSE ?5 END," +
 	" last_error = CASE WHEN " + overtaken + " THEN '' ELSE ?6 END," +
 	" failed_at = CASE WHEN ?6 <> '' AND ?2 <> 3 THEN ?7 ELSE 0 END," +
-	" dirty_since = CASE WHEN " + overtaken + " THEN dirty_since WHEN ?2 IN (4, 7, 8) THEN 0 WHEN state IN (4, 7, 8) THEN ?7 ELSE dirty_since END," +
+	" dirty_since = CASE WHEN " + overtaken + " THEN dirty_since WHEN ?2 = 4 OR ?2 = 7 OR ?2 = 8 THEN 0 WHEN " + atRest + " THEN ?7 ELSE dirty_since END," +
 	" delivered = ?8, hash = ?9, remote_id = ?10, grp = ?11, uncertain = ?12, delivered_at = ?13, cleared = ?19" +
 	" WHERE target = ?14 AND scope = ?15 AND kind = ?16 AND key = ?17"
 
 const overtaken = "(desired > ?1 OR marks > ?18)"
+
+// undone is for statements on slots, which have triggers: what one that fails
+// has done is undone with its job (see writer.one), so SQLite need not keep a
+// journal of each.
+const undone = " OR FAIL "
 
 func (s *Store) settleAll(ctx context.Context, t *tx, lease storage.Lease, slots []storage.Slot) error {
 	id, err := s.scopeOf(ctx, t, lease.Scope)

@@ -61,8 +61,8 @@ func writeTarget(ctx context.Context, t *tx, record *storage.TargetRecord) error
 
 // Objects implements storage.Targets.
 func (s *Store) Objects(ctx context.Context, targetName string) (n int, err error) {
-	err = s.read.QueryRowContext(ctx, "SELECT n FROM slot_objects WHERE target = ?", targetName).Scan(&n)
-	if err != nil && !errors.Is(err, errNoRows) {
+	err = s.read.QueryRowContext(ctx, "SELECT COALESCE(SUM(objects), 0) FROM slot_counts WHERE target = ?", targetName).Scan(&n)
+	if err != nil {
 		return 0, fmt.Errorf("count objects at %s: %w", targetName, err)
 	}
 	return n, nil

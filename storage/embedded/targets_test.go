@@ -13,14 +13,31 @@ import (
 	"github.com/openkoo/connector/storage/embedded"
 )
 
+// undoFeed takes from a database what epochs of the feed gave it.
+const undoFeed = "DROP TABLE feed_epochs;"
+
+// undoSelection takes from a database what selections gave it.
+const undoSelection = "ALTER TABLE relays DROP COLUMN selection;"
+
 // undoResyncs takes from a database what resyncs gave it.
 const undoResyncs = "DROP TABLE resyncs;"
 
 // undoRendering takes from a database what mappings gave it.
 const undoRendering = "ALTER TABLE relays DROP COLUMN rendering;"
 
-// undoTargets takes from a database what targets.sql gave it.
-const undoTargets = "DROP TRIGGER slots_object_insert; DROP TRIGGER slots_object_update; DROP TRIGGER slots_object_delete;" +
+// undoCounts gives a database the counters and indexes it had before
+// counts.sql; the counters are only to be dropped again.
+const undoCounts = "DROP TRIGGER slots_count_insert; DROP TRIGGER slots_count_update; DROP TRIGGER slots_count_delete;" +
+	"DROP TABLE slot_counts; CREATE TABLE slot_counts (target, scope, state, n); CREATE TABLE slot_objects (target, n);" +
+	"DROP INDEX slots_due; CREATE INDEX slots_due ON slots (target, scope, kind, due_at) WHERE state IN (1, 2, 8);" +
+	"DROP INDEX slots_dirty; CREATE INDEX slots_dirty ON slots (target, scope, dirty_since) WHERE state IN (1, 2, 3);" +
+	"CREATE INDEX slot_counts_open ON slot_counts (target, scope);" +
+	"CREATE TRIGGER slots_count_insert AFTER INSERT ON slots BEGIN SELECT 1; END; CREATE TRIGGER slots_count_update AFTER UPDATE ON slots BEGIN SELECT 1; END;" +
+	"CREATE TRIGGER slots_count_delete AFTER DELETE ON slots BEGIN SELECT 1; END; CREATE TRIGGER slots_object_insert AFTER INSERT ON slots BEGIN SELECT 1; END;" +
+	"CREATE TRIGGER slots_object_update AFTER UPDATE ON slots BEGIN SELECT 1; END; CREATE TRIGGER slots_object_delete AFTER DELETE ON slots BEGIN SELECT 1; END;"
+
+// undoTargets takes from a database what targets.sql and what came after it gave it.
+const undoTargets = undoCounts + "DROP TRIGGER slots_object_insert; DROP TRIGGER slots_object_update; DROP TRIGGER slots_object_delete;" +
 	"DROP TABLE targets; DROP TABLE slot_objects; ALTER TABLE slots DROP COLUMN cleared; ALTER TABLE slots DROP COLUMN kept;"
 
 // A database from before deletions were limited counts what its targets have.
@@ -44,7 +61,7 @@ func TestOldDatabaseCountsItsObjects(t *testing.T) {
 	require.NoError(t, store.Settle(t.Context(), lease, []storage.Slot{slot}))
 	require.NoError(t, store.Close())
 	db := openRaw(t, filepath.Join(dir, embedded.FileName))
-	_, err = db.ExecContext(t.Context(), undoResyncs+undoRendering+undoTargets+"PRAGMA user_version = 3")
+	_, err = db.ExecContext(t.Context(), undoFeed+undoSelection+undoResyncs+undoRendering+undoTargets+"PRAGMA user_version = 3")
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 
@@ -54,6 +71,12 @@ func TestOldDatabaseCountsItsObjects(t *testing.T) {
 	n, err := store.Objects(t.Context(), "t")
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
+	counts, err := store.Counts(t.Context(), "t", nil)
+	require.NoError(t, err)
+	require.Equal(t, storage.SlotCounts{storage.SlotPending: 2, storage.SlotDelivered: 1}, counts.Slots)
+	due, _, err := store.DueScopes(t.Context(), "t", time.Now().Add(time.Second))
+	require.NoError(t, err)
+	require.Equal(t, []directory.Scope{benchScope}, due)
 	_, err = store.UpdateTarget(t.Context(), "t", func(*storage.TargetRecord) error { return nil })
 	require.NoError(t, err)
 }
