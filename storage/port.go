@@ -257,8 +257,9 @@ type Reader interface {
 	Departments(ctx context.Context, filter EntityFilter, page Page) ([]Scoped[directory.Department], string, error)
 	Users(ctx context.Context, filter EntityFilter, page Page) ([]Scoped[directory.User], string, error)
 	Applications(ctx context.Context, filter EntityFilter, page Page) ([]Scoped[directory.Application], string, error)
-	// Changes reads the feed after a place, oldest change first.
-	Changes(ctx context.Context, after int64, limit int) ([]Change, error)
+	// Changes reads the feed after a place, oldest change first, and says where
+	// the reader stands then. ErrFeedSetBack if the place is not in the feed.
+	Changes(ctx context.Context, after Place, limit int) (changes []Change, next Place, err error)
 
 	Deliveries(ctx context.Context, filter DeliveryFilter, page Page) ([]Slot, string, error)
 	// Counts counts a target's slots in a scope; a nil scope counts all scopes.

@@ -182,7 +182,7 @@ func TestLateNumbersOfTheFeedChangeNothing(t *testing.T) {
 	held := make(chan struct{})
 	hit := slow.proxy.once(1, fault{hold: held}, carryOut)
 	var wg sync.WaitGroup
-	wg.Go(func() { _, _ = slow.Changes(ctx, 0, 10) })
+	wg.Go(func() { _, _, _ = slow.Changes(ctx, storage.Place{}, 10) })
 	<-hit
 	require.Len(b, feedOf(b, quick.Store), 5, "an open batch is finished by whoever comes")
 	require.NoError(b, put(ctx, quick.Store, acme, 9, directory.FlagModify, "0", "renamed", ""))
