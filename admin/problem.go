@@ -84,6 +84,8 @@ func statusOf(err error) int {
 		return http.StatusUnprocessableEntity
 	case errors.Is(err, storage.ErrNotFound), errors.Is(err, fanout.ErrUnknownTarget):
 		return http.StatusNotFound
+	case errors.Is(err, storage.ErrFeedSetBack):
+		return http.StatusGone
 	case errors.Is(err, storage.ErrConflict), errors.Is(err, fanout.ErrNothingHeld), errors.Is(err, restore.ErrRefused),
 		errors.Is(err, fanout.ErrResyncing), errors.Is(err, fanout.ErrUnfit):
 		return http.StatusConflict

@@ -53,7 +53,8 @@ type Intake interface {
 	ApplyAccepted(ctx context.Context, id string, plan PlanFunc) (*directory.Plan, error)
 
 	// Unfinished yields the pushes journaled but not applied, oldest first,
-	// with their bodies.
+	// with their bodies. An error with a record is that push's alone, whose body
+	// is damaged; any other ends the loop.
 	Unfinished(ctx context.Context) iter.Seq2[UnfinishedPush, error]
 
 	// Preview plans from the scope's view as it is now, and writes nothing.
@@ -258,8 +259,9 @@ type Reader interface {
 	Departments(ctx context.Context, filter EntityFilter, page Page) ([]Scoped[directory.Department], string, error)
 	Users(ctx context.Context, filter EntityFilter, page Page) ([]Scoped[directory.User], string, error)
 	Applications(ctx context.Context, filter EntityFilter, page Page) ([]Scoped[directory.Application], string, error)
-	// Changes reads the feed after a place, oldest change first.
-	Changes(ctx context.Context, after int64, limit int) ([]Change, error)
+	// Changes reads the feed after a place, oldest change first, and says where
+	// the reader stands then. ErrFeedSetBack if the place is not in the feed.
+	Changes(ctx context.Context, after Place, limit int) (changes []Change, next Place, err error)
 
 	Deliveries(ctx context.Context, filter DeliveryFilter, page Page) ([]Slot, string, error)
 	// Counts counts a target's slots in a scope; a nil scope counts all scopes.

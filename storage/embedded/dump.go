@@ -26,6 +26,7 @@ func (s *Store) Dump(ctx context.Context) iter.Seq2[storage.Dumped, error] {
 			{"SELECT " + recordColumns + ", j.raw, j.decisions FROM journal j JOIN scopes s ON s.id = j.scope", dumpPush},
 			{"SELECT t.target, t.failed_at, " + slotColumns + " FROM slots t", s.dumpSlot},
 			{"SELECT target, seq, rendering, selection FROM relays", dumpRelay},
+			{"SELECT id, COALESCE(until, 0) FROM feed_epochs", dumpEpoch},
 			{"SELECT data FROM targets", dumpTarget},
 			{"SELECT i.data, i.version, i.changed_at, (SELECT json_group_array(order_key) FROM" +
 				" (SELECT order_key FROM instance_orders o WHERE o.dataset = i.dataset AND o.instance_id = i.id ORDER BY order_key)) FROM instances i", dumpInstance},

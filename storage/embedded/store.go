@@ -28,7 +28,7 @@ var schema string
 var countsSchema string
 
 // schemaVersion is what this program reads and writes (PRAGMA user_version).
-const schemaVersion = 8
+const schemaVersion = 9
 
 // FileName is the database's name in its directory.
 const FileName = "orgsync.db"
@@ -199,8 +199,9 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 		return fmt.Errorf("%s was written by a newer orgsync (schema %d, this one knows %d); use that program", path, version, schemaVersion)
 	}
 	// What each version added: the directory, the base interface, decisions,
-	// targets, mappings, resyncs, selections, cheaper counts.
-	missing := strings.Join([]string{schema, instancesSchema, decidedAt, targetsSchema, rendering, resyncsSchema, selection, countsSchema}[max(version, 0):], "")
+	// targets, mappings, resyncs, selections, cheaper counts,
+	// epochs of the feed.
+	missing := strings.Join([]string{schema, instancesSchema, decidedAt, targetsSchema, rendering, resyncsSchema, selection, countsSchema, feedSchema}[max(version, 0):], "")
 	statements := "BEGIN IMMEDIATE;" + missing + fmt.Sprintf("PRAGMA user_version = %d; COMMIT;", schemaVersion)
 	if _, err := conn.ExecContext(ctx, statements); err != nil {
 		_, _ = conn.ExecContext(ctx, "ROLLBACK")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/openkoo/connector/storage"
@@ -25,8 +26,12 @@ type writer struct {
 	once     sync.Once
 
 	// Only the writer's goroutine touches these.
-	prepared map[string]*sql.Stmt
-	seq      int64
+	prepared   map[string]*sql.Stmt
+	found      int64 // the newest number of the feed that earlier processes gave
+	epochBegun bool  // an epoch of the feed, by this process
+
+	// seq is the newest number of the feed, on disk or about to be. Others read it.
+	seq atomic.Int64
 }
 
 // job is one atomic write.
@@ -48,12 +53,13 @@ type tx struct {
 
 func startWriter(conn *sql.Conn, seq int64, options Options, announce func()) *writer {
 	w := &writer{
-		conn: conn, options: options, announce: announce, seq: seq,
+		conn: conn, options: options, announce: announce, found: seq,
 		jobs:     make(chan *job),
 		closing:  make(chan struct{}),
 		closed:   make(chan struct{}),
 		prepared: make(map[string]*sql.Stmt),
 	}
+	w.seq.Store(seq)
 	go w.loop()
 	return w
 }
@@ -119,6 +125,9 @@ func (w *writer) batch(first *job) {
 	}
 	err := lost
 	if err == nil {
+		err = w.beginEpoch(ctx)
+	}
+	if err == nil {
 		_, err = w.conn.ExecContext(ctx, "COMMIT")
 	}
 	if err != nil {
@@ -132,6 +141,7 @@ func (w *writer) batch(first *job) {
 		}
 		changed = false
 	}
+	w.epochBegun = w.epochBegun || err == nil && w.seq.Load() > w.found
 	if changed {
 		w.announce() // before a writer goes on: who has seen its write has heard of it
 	}
@@ -236,7 +246,12 @@ func (t *tx) QueryRowContext(ctx context.Context, query string, args ...any) *sq
 	return stmt.QueryRowContext(ctx, args...)
 }
 
+// loaded makes the numbers go on behind one that another store gave.
+func (w *writer) loaded(seq int64) {
+	w.found = max(w.found, seq)
+	w.seq.Store(max(w.seq.Load(), seq))
+}
+
 func (t *tx) nextSeq() int64 {
-	t.w.seq++
-	return t.w.seq
+	return t.w.seq.Add(1)
 }

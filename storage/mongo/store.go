@@ -35,6 +35,8 @@ type Store struct {
 	turns     localTurns
 	accepted  acceptedPushes
 	sequencer chan struct{} // one at a time in this process; others need no lock
+	epoch     string        // of the feed, from the first change that this process numbers
+	numbered  bool          // it has; guarded by sequencer
 
 	mu      sync.Mutex
 	changed chan struct{}

@@ -97,7 +97,7 @@ func RunMoves(t *testing.T, from, to Factory) {
 		for i := range records {
 			kinds[records[i].Kind()] = true
 		}
-		require.Len(t, kinds, 7, "one of everything")
+		require.Len(t, kinds, 8, "one of everything")
 
 		store := target.store.(movable)
 		require.NoError(t, store.BeginLoad(t.Context(), "m"))
@@ -118,11 +118,19 @@ func RunMoves(t *testing.T, from, to Factory) {
 		_, got := dumped(target)
 		require.Equal(t, want, got)
 
-		// It is a working store: the feed goes on where it was, counters hold.
+		// It is a working store: the feed goes on where it was, with its readers,
+		// and counters hold.
+		_, place, err := source.store.Changes(t.Context(), storage.Place{}, 100)
+		require.NoError(t, err)
+		require.NotEmpty(t, place.Epoch)
 		for _, b := range []*bundle{source, target} {
 			b.ids += 100
 			b.apply(acme, departments("new"))
 			require.Equal(t, 1, b.relay("corp", corp))
+			changes, _, err := b.store.Changes(t.Context(), place, 100)
+			require.NoError(t, err)
+			require.Len(t, changes, 1)
+			require.Equal(t, "new", changes[0].Key)
 		}
 		before, err := source.store.State(t.Context(), acme)
 		require.NoError(t, err)

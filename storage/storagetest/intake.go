@@ -241,7 +241,7 @@ var intakeTests = map[string]func(*bundle){
 			require.NoError(b, err)
 		}
 		require.Len(b, b.codes(acme), pushes)
-		changes, err := b.store.Changes(b.ctx, 0, 1000)
+		changes, _, err := b.store.Changes(b.ctx, storage.Place{}, 1000)
 		require.NoError(b, err)
 		for i, change := range changes {
 			require.Equal(b, fmt.Sprintf("d%03d", i), change.Key, "the feed is in the order of commit")

@@ -43,7 +43,7 @@ const (
 )
 
 // startTimeout bounds how long the server may take to answer.
-const startTimeout = 20 * time.Second
+const startTimeout = 2 * time.Minute
 
 // Server is a running slapd.
 type Server struct {
