@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds every wait of a test.
-const patience = 30 * time.Second
+const patience = 5 * time.Minute
 
 var (
 	epoch = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

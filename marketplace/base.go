@@ -49,7 +49,7 @@ type Base struct {
 // V1 call may be from now, 0 for no bound: the protocol names none for V1, whose
 // calls have no second effect.
 func NewBase(options Options, v1Window time.Duration, lifecycle Lifecycle, nonces coordination.Nonces) (*Base, error) {
-	options.MaxBody, options.MaxBodies = maxBaseBody, 0
+	options.MaxBody = maxBaseBody
 	d, err := newDesk("base", "ORGSYNC_BASE_ACCESS_KEYS", options)
 	if err != nil {
 		return nil, err

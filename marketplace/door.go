@@ -53,7 +53,7 @@ type Options struct {
 	BasePath   string        // path of the production address, e.g. /saasproduce
 	Window     time.Duration // how far x-timestamp may be from now, default 60 s
 	MaxBody    int64         // of one body, bytes, default 64 MiB
-	MaxBodies  int64         // of all large bodies at a time, bytes, default 4 × MaxBody
+	Room       *Room         // that the bodies of all interfaces share, default 4 × MaxBody for this one
 	Now        func() time.Time
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -79,7 +79,7 @@ func NewDoor(options Options, receiver Receiver, nonces coordination.Nonces) (*D
 	options = options.withDefaults()
 	d := &Door{
 		options: options, receiver: receiver, nonces: nonces, keyIDs: make(map[string]string),
-		bodies: newBodies(options.MaxBody, options.MaxBodies),
+		bodies: &bodies{limit: options.MaxBody, room: options.Room},
 	}
 	for i, key := range options.Keys {
 		if key == "" {
@@ -108,8 +108,8 @@ func (o Options) withDefaults() Options {
 	if o.MaxBody <= 0 {
 		o.MaxBody = defaultMaxBody
 	}
-	if o.MaxBodies <= 0 {
-		o.MaxBodies = 4 * o.MaxBody
+	if o.Room == nil {
+		o.Room = NewRoom(4 * o.MaxBody)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
