@@ -261,7 +261,7 @@ func correct(slot *storage.Slot, c resync.Correction) {
 // through makes one request of the list, when the target may be sent to.
 func (c *compared) through(ctx context.Context, op string, request func(context.Context) error) error {
 	for try := 1; ; try++ {
-		work := &round{runner: c.runner}
+		work := &round{runner: c.runner, reading: true}
 		err := work.call(ctx, op, request)
 		if err == nil {
 			c.report.Requests++
