@@ -88,7 +88,7 @@ func (r *round) planMoves(ctx context.Context, tasks []storage.Task) (moves []*m
 		if t.Kind == storage.SlotPlacement {
 			object = groups[t.Key]
 		}
-		if stays(object.Slot) && r.removal(object) && r.belongsTo(t) == "" {
+		if t.Hash != "" && stays(object.Slot) && r.removal(object) && r.belongsTo(t) == "" {
 			r.stay(t.Slot, object.Slot)
 			continue
 		}
@@ -314,6 +314,9 @@ func (r *round) settleMoves(ctx context.Context, moves []*move, groups map[strin
 			return err
 		}
 		for _, t := range found {
+			if stays(t.Slot) {
+				continue // not to be sent before it is decided
+			}
 			// Sent again even though unchanged, it is made anew if it is gone.
 			slot := t.Slot
 			slot.Hash, slot.State, slot.DueAt = "", storage.SlotRetrying, r.options.Now()
