@@ -43,7 +43,7 @@ func TestASCIMTargetIsAsked(t *testing.T) {
 	findings := finds(t, scimTarget(t, server.URL, "a-wrong-token", ""), want{doctor.Problem, "status 401"})
 	require.Contains(t, findings[0].Next, "Correct targets[0].auth")
 	keepsSecret(t, findings, "a-wrong-token")
-	findings = finds(t, scimTarget(t, "http://"+nowhere(t), "t", ""), want{doctor.Problem, "cannot be reached"})
+	findings = finds(t, scimTarget(t, "http://"+nowhere, "t", ""), want{doctor.Problem, "cannot be reached"})
 	require.Contains(t, findings[0].Next, "Start the target, or correct targets[0].url")
 	findings = finds(t, scimTarget(t, "https://no-such-host.invalid/scim", "t", ""), want{doctor.Problem, "does not resolve"})
 	require.Contains(t, findings[0].Next, "targets[0].url, or the name server")
@@ -133,7 +133,7 @@ func TestAWebhookIsOnlyConnectedTo(t *testing.T) {
 	findings := finds(t, to(well.URL, "", true), want{doctor.Problem, "certificate does not verify"})
 	findings = append(findings, finds(t, to(well.URL, authority.file, false), want{doctor.Problem, "is not to be dialled"})...)
 	require.Contains(t, findings[1].Next, "targets[0].allowPrivate")
-	findings = append(findings, finds(t, to("https://"+nowhere(t), authority.file, true), want{doctor.Problem, "cannot be reached"})...)
+	findings = append(findings, finds(t, to("https://"+nowhere, authority.file, true), want{doctor.Problem, "cannot be reached"})...)
 	keepsSecret(t, findings, "s3cr3t-path", "MDEyMzQ1")
 	require.Zero(t, messages.Load())
 }
