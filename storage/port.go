@@ -136,6 +136,9 @@ type Fanout interface {
 	// left out: the parents and groups a task depends on.
 	Lookup(ctx context.Context, targetName string, scope directory.Scope, kind SlotKind, keys []string) (map[string]Task, error)
 
+	// Slots is Lookup without the entities, which cost more than all the rest.
+	Slots(ctx context.Context, targetName string, scope directory.Scope, kind SlotKind, keys []string) (map[string]Slot, error)
+
 	// Settle writes the outcome of attempts, atomically: every member of each
 	// slot but Desired and Kept. A slot whose desired version moved on meanwhile stays
 	// pending. When the RemoteID of a department or user slot changes, these
