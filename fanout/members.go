@@ -184,7 +184,7 @@ func (r *round) comes(t storage.Task) bool {
 // noteIntent writes down where members are about to be added, so that after a
 // crash they are removed from there should they belong elsewhere by then.
 func (r *round) noteIntent(ctx context.Context, moves []*move, groups map[string]storage.Task) error {
-	var intents []storage.Slot
+	intents := make([]storage.Slot, 0, len(moves))
 	for _, m := range moves {
 		if !m.add {
 			continue
@@ -199,7 +199,7 @@ func (r *round) noteIntent(ctx context.Context, moves []*move, groups map[string
 	if len(intents) == 0 {
 		return nil
 	}
-	if err := r.store.Settle(ctx, r.lease, intents); err != nil {
+	if err := r.store.Note(ctx, r.lease, intents); err != nil {
 		return fmt.Errorf("note %d memberships of %s: %w", len(intents), r.scope, err)
 	}
 	return nil

@@ -31,6 +31,7 @@ type round struct {
 	mu       sync.Mutex
 	open     map[slotName]*storage.Slot // claimed, no outcome yet
 	outcomes []storage.Slot             // to be written
+	spare    []storage.Slot             // room for the next ones
 	stop     bool                       // nothing more may be sent
 }
 
@@ -277,11 +278,16 @@ func (r *round) enough() bool {
 func (r *round) flush(ctx context.Context) error {
 	r.mu.Lock()
 	outcomes := r.outcomes
-	r.outcomes = nil
+	r.outcomes, r.spare = r.spare, nil
 	r.mu.Unlock()
 	if len(outcomes) == 0 {
 		return nil
 	}
+	defer func() {
+		r.mu.Lock()
+		r.spare = outcomes[:0]
+		r.mu.Unlock()
+	}()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	if err := r.store.Settle(ctx, r.lease, outcomes); err != nil {

@@ -139,6 +139,11 @@ type Fanout interface {
 	// Slots is Lookup without the entities, which cost more than all the rest.
 	Slots(ctx context.Context, targetName string, scope directory.Scope, kind SlotKind, keys []string) (map[string]Slot, error)
 
+	// Note writes the Hash of each slot and marks it uncertain, atomically and
+	// nothing else: what is about to be sent, so that a crash in between is known.
+	// ErrLeaseLost, and nothing written, if the lease has ended.
+	Note(ctx context.Context, lease Lease, slots []Slot) error
+
 	// Settle writes the outcome of attempts, atomically: every member of each
 	// slot but Desired and Kept. A slot whose desired version moved on meanwhile stays
 	// pending. When the RemoteID of a department or user slot changes, these

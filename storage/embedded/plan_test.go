@@ -25,6 +25,7 @@ func TestSlotsAreMarkedByAnIndex(t *testing.T) {
 		lookupTasks:         {4, "SEARCH t USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
 		lookupSlots:         {4, "SEARCH t USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
 		claimQuery:          {5, "SEARCH t USING INDEX slots_due (target=? AND scope=? AND kind=? AND due_at<?)"},
+		noteSlot:            {5, "SEARCH slots USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
 		settleSlot:          {19, "SEARCH slots USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
 		markUsers + usersOf: {7, "SEARCH slots USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
 	} {

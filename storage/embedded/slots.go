@@ -160,6 +160,43 @@ func (s *Store) Slots(ctx context.Context, targetName string, scope directory.Sc
 	return found, err
 }
 
+const noteSlot = "UPDATE slots SET uncertain = 1, hash = ? WHERE target = ? AND scope = ? AND kind = ? AND key = ?"
+
+// Note implements storage.Fanout. It touches no index and no counter.
+func (s *Store) Note(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {
+	err := s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+		if err := s.leases.check(lease, t.now); err != nil {
+			return err
+		}
+		id, err := s.scopeOf(ctx, t, lease.Scope)
+		if err != nil {
+			return err
+		}
+		for i := range slots {
+			slot := &slots[i]
+			if err := covers(lease, slot); err != nil {
+				return err
+			}
+			if _, err := t.exec(ctx, noteSlot, slot.Hash, slot.Target, id, uint8(slot.Kind), slot.Key); err != nil {
+				return fmt.Errorf("%s %q: %w", slot.Kind, slot.Key, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("note: %w", err)
+	}
+	return nil
+}
+
+// covers reports a slot that a lease is not for.
+func covers(lease storage.Lease, slot *storage.Slot) error {
+	if slot.Target != lease.Target || slot.Scope != lease.Scope {
+		return fmt.Errorf("%s %q of %s at %s: the lease is for %s at %s", slot.Kind, slot.Key, slot.Scope, slot.Target, lease.Scope, lease.Target)
+	}
+	return nil
+}
+
 // Settle implements storage.Fanout.
 func (s *Store) Settle(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {
 	err := s.writer.do(ctx, func(ctx context.Context, t *tx) error {
@@ -207,8 +244,8 @@ func (s *Store) settleAll(ctx context.Context, t *tx, lease storage.Lease, slots
 	moved := make(map[storage.SlotKind][]string) // whose remote id changed
 	for i := range slots {
 		slot := &slots[i]
-		if slot.Target != lease.Target || slot.Scope != lease.Scope {
-			return fmt.Errorf("%s %q of %s at %s: the lease is for %s at %s", slot.Kind, slot.Key, slot.Scope, slot.Target, lease.Scope, lease.Target)
+		if err := covers(lease, slot); err != nil {
+			return err
 		}
 		before, object := remotes[slot.SlotKey]
 		if !object { // what is settled later than its object is not woken by it
