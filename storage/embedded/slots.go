@@ -76,7 +76,12 @@ func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, l
 		scan := newTaskScan(targetName, scope)
 		for kind := storage.SlotDepartment; kind <= storage.SlotMembership && len(claimed) < limit; kind++ {
 			from := len(claimed)
-			err := eachTask(ctx, t, scan, func(task storage.Task) { claimed = append(claimed, task) },
+			err := eachTask(ctx, t, scan, func(task storage.Task) {
+				if len(claimed) == cap(claimed) {
+					claimed = slices.Grow(claimed, max(8, len(claimed))) // append grows long lists by a quarter
+				}
+				claimed = append(claimed, task)
+			},
 				claimQuery, targetName, id, uint8(kind), millis(now), limit-from)
 			if err != nil {
 				return err
