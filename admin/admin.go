@@ -5,12 +5,14 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -104,7 +106,8 @@ type Options struct {
 // API serves the routes.
 type API struct {
 	Options
-	token [sha256.Size]byte
+	token     [sha256.Size]byte
+	readiness readiness
 }
 
 // New makes the API. It needs a token: there is no default password.
@@ -138,6 +141,7 @@ func (a *API) Register(router *gin.Engine) {
 	scope := []string{"dataset", "instanceId", "tenantId"}
 	list := slices.Concat(scope, []string{"limit", "cursor"})
 	api := router.Group("/api/v1", a.authenticate, a.bounded, a.problems)
+	api.GET("", takes(nil), calls(router))
 	api.GET("/sync-status", takes(list), a.syncStatus)
 	api.GET("/pushes", takes(list, "kind", "result"), a.pushes)
 	api.GET("/pushes/:id", takes(nil), a.push)
@@ -166,13 +170,32 @@ func (a *API) Register(router *gin.Engine) {
 	}
 }
 
+// calls lists the calls of the API, as they are registered.
+func calls(router *gin.Engine) gin.HandlerFunc {
+	parameter := regexp.MustCompile(`:(\w+)`)
+	return func(c *gin.Context) {
+		found := []string{}
+		for _, route := range router.Routes() {
+			if Owns(route.Path) {
+				found = append(found, route.Method+" "+parameter.ReplaceAllString(route.Path, "{$1}"))
+			}
+		}
+		slices.SortFunc(found, func(a, b string) int { // a resource's calls stand together
+			_, pathA, _ := strings.Cut(a, " ")
+			_, pathB, _ := strings.Cut(b, " ")
+			return cmp.Or(strings.Compare(pathA, pathB), strings.Compare(a, b))
+		})
+		c.JSON(http.StatusOK, gin.H{"calls": found})
+	}
+}
+
 func (a *API) authenticate(c *gin.Context) {
 	c.Header("Cache-Control", "no-store") // personal data belongs in no cache
 	scheme, given, _ := strings.Cut(c.GetHeader("Authorization"), " ")
 	sum := sha256.Sum256([]byte(given)) // equal lengths: the time tells nothing of the token's
 	if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(sum[:], a.token[:]) != 1 {
 		c.Header("WWW-Authenticate", "Bearer")
-		writeProblem(c, http.StatusUnauthorized, "want the header Authorization: Bearer <admin token>")
+		writeProblem(c, http.StatusUnauthorized, "want the header Authorization: Bearer <admin token>; the token is in the file admin-token of the data directory, unless ORGSYNC_ADMIN_TOKEN sets it")
 	}
 }
 
@@ -182,23 +205,4 @@ func (a *API) bounded(c *gin.Context) {
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)
 	c.Next()
-}
-
-func (a *API) ready(c *gin.Context) {
-	ctx, cancel := context.WithTimeout(c.Request.Context(), readyTimeout)
-	defer cancel()
-	if err := a.Health.Ping(ctx); err != nil {
-		a.Logger.Error("not ready", "error", err)
-		writeProblem(c, http.StatusServiceUnavailable, "the store does not answer")
-		return
-	}
-	if a.Coordination != nil {
-		if health := a.Coordination(); health.Degraded {
-			// Still ready: pushes are accepted and delivered, only more slowly.
-			// Why is in the log: anybody may ask here.
-			c.JSON(http.StatusOK, gin.H{"status": "degraded", "coordination": "away", "since": health.Since})
-			return
-		}
-	}
-	c.JSON(http.StatusOK, gin.H{"status": "ready"})
 }

@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -117,9 +116,9 @@ func (a *API) changes(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	after, err := strconv.ParseInt(c.DefaultQuery("after", "0"), 10, 64)
-	if err != nil || after < 0 {
-		fail(c, &badRequestError{"after: want the number that the last answer gave as next"})
+	after, err := storage.ParsePlace(c.DefaultQuery("after", "0"))
+	if err != nil {
+		fail(c, &badRequestError{"after: want what the last answer gave as next, or 0"})
 		return
 	}
 	show, err := a.personal(c)
@@ -127,7 +126,7 @@ func (a *API) changes(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	found, err := a.Reader.Changes(c.Request.Context(), after, p.Limit)
+	found, next, err := a.Reader.Changes(c.Request.Context(), after, p.Limit)
 	if err != nil {
 		fail(c, err)
 		return
@@ -147,7 +146,6 @@ func (a *API) changes(c *gin.Context) {
 			item.Entity = f.Application
 		}
 		items = append(items, item)
-		after = f.Seq
 	}
-	c.JSON(http.StatusOK, gin.H{"items": items, "next": after, "more": len(found) == p.Limit})
+	c.JSON(http.StatusOK, gin.H{"items": items, "next": next.String(), "more": len(found) == p.Limit})
 }

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -23,15 +24,18 @@ type Instances interface {
 	Instances(ctx context.Context, filter storage.InstanceFilter, page storage.Page) ([]directory.Instance, string, error)
 }
 
-// Completer ends what the seller's server had answered with "goes on".
+// Completer ends what the seller's server had answered with "goes on", and has
+// it told again at once what it could not be told.
 type Completer interface {
 	Complete(ctx context.Context, dataset directory.Dataset, id string, completion instance.Completion) (directory.Instance, error)
+	Retry(ctx context.Context, dataset directory.Dataset, id string) (directory.Instance, error)
 }
 
 func (a *API) registerInstances(api gin.IRouter) {
 	api.GET("/instances", takes([]string{"dataset", "limit", "cursor"}), a.listInstances)
 	api.GET("/instances/:id", takes([]string{"dataset"}), a.instance)
 	api.POST("/instances/:id/complete", takes([]string{"dataset"}), a.completeInstance)
+	api.POST("/instances/:id/retry", takes([]string{"dataset"}), a.retryInstance)
 }
 
 // instanceView is an instance without what is sealed.
@@ -120,9 +124,11 @@ func (a *API) completeInstance(c *gin.Context) {
 		return
 	}
 	var completion instance.Completion
-	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxCompletion)
-	if err := c.ShouldBindJSON(&completion); err != nil && !errors.Is(err, io.EOF) {
-		fail(c, &badRequestError{`body: want {"appInfo": {"frontEndUrl": …}}, {"eventId": …, "license": …} or nothing`})
+	// A member that is misspelt must not pass for nothing at all, which is an answer too.
+	reader := json.NewDecoder(http.MaxBytesReader(c.Writer, c.Request.Body, maxCompletion))
+	reader.DisallowUnknownFields()
+	if err := reader.Decode(&completion); err != nil && !errors.Is(err, io.EOF) {
+		fail(c, &badRequestError{`body: want {"appInfo": {"frontEndUrl": …, "adminUrl", "userName", "password", "memo"}}, {"eventId": …, "license": …} or nothing`})
 		return
 	}
 	done, err := a.Completer.Complete(c.Request.Context(), d, inPath(c, "id"), completion)
@@ -133,6 +139,20 @@ func (a *API) completeInstance(c *gin.Context) {
 		a.Logger.Info("audit: instance completed", "instance", done.ID, "dataset", string(done.Dataset), "remote", c.ClientIP())
 	}
 	a.showInstance(c, done, err)
+}
+
+// retryInstance has the seller's server told now what it could not be told.
+func (a *API) retryInstance(c *gin.Context) {
+	d, err := oneOf(c, "dataset", directory.Prod, directory.Test)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	i, err := a.Completer.Retry(c.Request.Context(), d, inPath(c, "id"))
+	if err == nil {
+		a.Logger.Info("audit: instance told again", "instance", i.ID, "dataset", string(i.Dataset), "remote", c.ClientIP())
+	}
+	a.showInstance(c, i, err)
 }
 
 func (a *API) showInstance(c *gin.Context, i directory.Instance, err error) {

@@ -161,6 +161,9 @@ func TestInstanceRoutesRefuse(t *testing.T) {
 		"too large":            {http.MethodPost, "/instances/b-1/complete", `{"license":"` + strings.Repeat("x", 300<<10) + `"}`, http.StatusBadRequest, "body"},
 		"no address":           {http.MethodPost, "/instances/b-1/complete", `{"appInfo":{}}`, http.StatusBadRequest, "appInfo.frontEndUrl"},
 		"a License unasked":    {http.MethodPost, "/instances/b-1/complete", `{"eventId":"x","license":"L"}`, http.StatusBadRequest, "eventId"},
+		"a member misspelt":    {http.MethodPost, "/instances/b-1/complete", `{"appinfos":{"frontEndUrl":"https://a"}}`, http.StatusBadRequest, "body"},
+		"an address outside":   {http.MethodPost, "/instances/b-1/complete", `{"frontEndUrl":"https://a"}`, http.StatusBadRequest, "body"},
+		"retry the unknown":    {http.MethodPost, "/instances/nobody/retry", "", http.StatusNotFound, "nobody"},
 		"of the other set":     {http.MethodPost, "/instances/b-1/complete?dataset=test", "", http.StatusNotFound, "b-1"},
 	} {
 		var problem struct{ Detail string }

@@ -111,8 +111,8 @@ func TestWhatCannotBeMeantIsRefusedWithAWayOut(t *testing.T) {
 		"departments?limit=%zz":                 "query: invalid URL escape",
 		"users?personal=yes":                    `personal: "yes": want masked, full`,
 		"changes?personal=yes":                  `personal: "yes": want masked, full`,
-		"changes?after=-1":                      "after: want the number that the last answer gave as next",
-		"changes?after=x":                       "after: want the number",
+		"changes?after=-1":                      "after: want what the last answer gave as next, or 0",
+		"changes?after=x":                       "after: want what the last answer gave",
 		"changes?cursor=x":                      "cursor: no such parameter; this call takes after, limit, personal",
 		"pushes?kind=orgs":                      `kind: "orgs": want tenantSync, applicationSync, authSync, singleOrgSync, allOrgSync`,
 		"pushes?result=done":                    `result: "done": want applied, unchanged, stale, held, approved, rejected, replaced`,
@@ -133,7 +133,7 @@ func TestWhatThereIsNotIsToldAsAProblem(t *testing.T) {
 		status       int
 		want         string
 	}{
-		{"GET", "/api/v1/nothing", http.StatusNotFound, "GET /api/v1/nothing: no such call; docs/api.md lists them"},
+		{"GET", "/api/v1/nothing", http.StatusNotFound, "GET /api/v1/nothing: no such call; GET /api/v1 lists them"},
 		{"DELETE", "/api/v1/users", http.StatusMethodNotAllowed, "DELETE /api/v1/users: no such call"},
 		{"GET", "/api/v1/pushes/none", http.StatusNotFound, "none"},
 		{"GET", "/api/v1/departments/tree?tenantId=none", http.StatusNotFound, `nothing was ever pushed for tenantId "none" in dataset prod`},
@@ -181,14 +181,14 @@ func TestTheChangeFeedIsReadToItsEndAndTakenUpAgain(t *testing.T) {
 	w.bind(acme, 5)
 	type feed struct {
 		Items []entry
-		Next  int64
+		Next  string
 		More  bool
 	}
 	var seen []string
-	var after int64
+	next, after := "0", int64(0)
 	follow := func() {
 		for {
-			page := read[feed](w, fmt.Sprintf("/api/v1/changes?after=%d&limit=2", after))
+			page := read[feed](w, fmt.Sprintf("/api/v1/changes?after=%s&limit=2", next))
 			for _, item := range page.Items {
 				require.Greater(t, item.Seq, after)
 				after = item.Seq
@@ -196,7 +196,8 @@ func TestTheChangeFeedIsReadToItsEndAndTakenUpAgain(t *testing.T) {
 				require.NotEmpty(t, item.Entity)
 				require.Equal(t, "acme", item.TenantID)
 			}
-			require.Equal(t, after, page.Next)
+			next = page.Next
+			require.True(t, strings.HasPrefix(next, fmt.Sprintf("%d.", after)), next)
 			if !page.More {
 				return
 			}
@@ -214,4 +215,10 @@ func TestTheChangeFeedIsReadToItsEndAndTakenUpAgain(t *testing.T) {
 	require.Contains(t, w.answers.String(), `"kind":"department","key":"d003","deleted":true`)
 	follow()
 	require.Len(t, seen, 2, "nothing comes twice")
+
+	number, epoch, _ := strings.Cut(next, ".")
+	require.Empty(t, read[feed](w, "/api/v1/changes?after="+number).Items, "a number alone will do")
+	for _, lost := range []string{"1." + epoch + "X", "99." + epoch, "99"} { // a backup was restored
+		require.Contains(t, w.problem(w.call("GET", "/api/v1/changes?after="+lost, ""), http.StatusGone), "read it anew from after=0")
+	}
 }

@@ -41,7 +41,7 @@ func fail(c *gin.Context, err error) {
 func writeProblem(c *gin.Context, status int, detail string) {
 	c.Abort()
 	c.Header("Content-Type", "application/problem+json")
-	c.JSON(status, problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail})
+	c.PureJSON(status, problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail})
 }
 
 // problems turns what a handler noted as its error into a problem document,
@@ -84,6 +84,8 @@ func statusOf(err error) int {
 		return http.StatusUnprocessableEntity
 	case errors.Is(err, storage.ErrNotFound), errors.Is(err, fanout.ErrUnknownTarget):
 		return http.StatusNotFound
+	case errors.Is(err, storage.ErrFeedSetBack):
+		return http.StatusGone
 	case errors.Is(err, storage.ErrConflict), errors.Is(err, fanout.ErrNothingHeld), errors.Is(err, restore.ErrRefused),
 		errors.Is(err, fanout.ErrResyncing), errors.Is(err, fanout.ErrUnfit):
 		return http.StatusConflict
@@ -104,5 +106,5 @@ func NotFound(c *gin.Context) {
 	if c.Writer.Status() == http.StatusMethodNotAllowed {
 		status = http.StatusMethodNotAllowed
 	}
-	writeProblem(c, status, c.Request.Method+" "+c.Request.URL.Path+": no such call; docs/api.md lists them")
+	writeProblem(c, status, c.Request.Method+" "+c.Request.URL.Path+": no such call; GET /api/v1 lists them")
 }

@@ -33,7 +33,7 @@ type Config struct {
 
 	Window     time.Duration `koanf:"window" env:"WINDOW" default:"60s" desc:"How far a push's timestamp may be from now."`
 	MaxBody    int64         `koanf:"maxBody" env:"MAX_BODY" default:"67108864" desc:"Largest body of a push, in bytes."`
-	MaxBodies  int64         `koanf:"maxBodies" env:"MAX_BODIES" desc:"Of all large bodies at a time, in bytes, default four times maxBody; a push that finds no room is answered 000005, to be sent again."`
+	MaxBodies  int64         `koanf:"maxBodies" env:"MAX_BODIES" desc:"Of all bodies above 1 MiB at a time, in bytes, default four times maxBody; those from 16 KiB to 1 MiB have a quarter more. A push that finds no room is answered 000005, to be sent again."`
 	Guard      Guard         `koanf:"guard"`
 	Retention  Retention     `koanf:"retention"`
 	Log        Log           `koanf:"log"`
@@ -69,7 +69,7 @@ type Target struct {
 	Type             string        `koanf:"type" desc:"scim, webhook, ldap or keycloak."`
 	URL              string        `koanf:"url" desc:"Base of the target's protocol."`
 	Auth             Auth          `koanf:"auth"`
-	Tenants          []string      `koanf:"tenants" desc:"tenantIds to deliver, * for all (the default)."`
+	Tenants          []string      `koanf:"tenants" desc:"tenantIds to deliver, * for all (the default). May be changed: one that is added is sent whole, what the target has of one that is taken out stays there as it is."`
 	TestData         bool          `koanf:"testData" desc:"Deliver debugging data instead of production data."`
 	OnRevoke         string        `koanf:"onRevoke" desc:"Account without a grant: deactivate (default), delete or keep."`
 	OnDelete         string        `koanf:"onDelete" desc:"Deleted account: delete (default), deactivate or keep."`

@@ -330,19 +330,18 @@ func (i *Instance) revive(call *InstanceCall, now time.Time) bool {
 }
 
 func (i *Instance) refresh(call *InstanceCall, now time.Time) bool {
-	if call.SourceTime < i.ExpiryTime {
-		return false
-	}
 	until := call.ExpireTime
-	if until.IsZero() {
+	if until.IsZero() { // a period that was paid for is added however late it comes
 		from := i.ExpireTime
 		if from.Before(now) {
 			from = now
 		}
 		until = from.AddDate(call.Years, call.Months, call.Days)
+	} else if call.SourceTime < i.ExpiryTime {
+		return false
 	}
 	same := until.Equal(i.ExpireTime) && call.OrderID == ""
-	i.ExpireTime, i.ExpiryTime = until.UTC(), call.SourceTime
+	i.ExpireTime, i.ExpiryTime = until.UTC(), max(i.ExpiryTime, call.SourceTime)
 	if !same {
 		i.tell(call, EventRenewed, now)
 	}

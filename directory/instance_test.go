@@ -166,6 +166,22 @@ func TestRefreshByPeriodAddsToWhatIsLeft(t *testing.T) {
 	}
 }
 
+// Two periods are added in whichever order they come; the end that a newer call
+// set by date stays.
+func TestAPeriodThatComesLateIsAddedAllTheSame(t *testing.T) {
+	t.Parallel()
+	i := bought()
+	i.ExpireTime = instanceNow.AddDate(0, 1, 0)
+	newer, older := newCall(RefreshInstance), newCall(RefreshInstance)
+	newer.Months, newer.OrderID = 1, "o2"
+	older.Months, older.OrderID, older.SourceTime = 1, "o3", newer.SourceTime-1
+	planCall(t, &i, newer, false)
+	require.Equal(t, []EventType{EventRenewed}, planCall(t, &i, older, false))
+	require.Equal(t, instanceNow.AddDate(0, 3, 0), i.ExpireTime)
+	require.Equal(t, newer.SourceTime, i.ExpiryTime)
+	require.Empty(t, planCall(t, &i, older, true), "its order was applied before")
+}
+
 func TestExpireEndsNow(t *testing.T) {
 	t.Parallel()
 	i := bought()

@@ -39,12 +39,12 @@ func (r *round) call(ctx context.Context, op string, send func(context.Context) 
 	if err != nil {
 		outcome = string(target.ClassOf(err))
 	}
-	if err == nil {
+	if err == nil && !r.reading {
 		r.taken(ctx)
 	}
 	r.metrics.deliveries.WithLabelValues(r.Name, op, outcome).Inc()
 	r.metrics.seconds.WithLabelValues(r.Name, op).Observe(time.Since(began).Seconds())
-	if ctx.Err() == nil && r.gate.answered(r.scope, err) {
+	if ctx.Err() == nil && !r.reading && r.gate.answered(r.scope, err) {
 		r.closeGate(fmt.Errorf("%d failures in a row: %w", breakAfter, err))
 		r.halt()
 	}
@@ -100,6 +100,11 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 	now := r.options.Now()
 	switch class {
 	case target.Down, target.Disabled:
+		if class == target.Down && r.gate.alone(slot.SlotKey) {
+			slot.Attempts++
+			slot.State, slot.DueAt = storage.SlotRetrying, now.Add(r.backoff(slot.Attempts))
+			break
+		}
 		r.closeGate(err)
 		r.halt()
 		slot.DueAt = now
@@ -107,12 +112,16 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 		slot.State, slot.DueAt = storage.SlotRetrying, r.limited(ctx, err)
 		r.halt()
 	case target.Permanent, target.Conflict:
-		if r.refused(err) {
+		if class == target.Permanent && r.refused(err) {
 			slot.State, slot.DueAt = storage.SlotRetrying, now
 			break
 		}
-		slot.State = storage.SlotDead
 		slot.Attempts++
+		if class == target.Conflict && slot.Attempts < conflictTries {
+			slot.State, slot.DueAt = storage.SlotRetrying, now.Add(r.backoff(slot.Attempts))
+			break
+		}
+		slot.State = storage.SlotDead
 		r.logger.Warn("dead letter", "scope", r.scope.String(), "kind", slot.Kind.String(), "key", slot.Key, "error", err)
 	default: // transient, needs-parent, gone
 		if class == target.Transient && r.gate.onTrial() {

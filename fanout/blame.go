@@ -4,10 +4,35 @@ import (
 	"time"
 
 	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/storage"
 )
 
 // wellFor is how long a tenant's success speaks for the target.
 const wellFor = time.Minute
+
+const (
+	// closesAlone is how often one object may close the gate of a target whose
+	// probes succeed before it, and not the target, is taken to be at fault.
+	closesAlone = 3
+	// suspectsMost bounds the objects that are remembered for it.
+	suspectsMost = 1000
+)
+
+// alone notes that what was answered to an object says that the target is down,
+// and reports whether it does so for this object alone: it was answered so again
+// and again after probes that succeeded.
+func (g *gate) alone(key storage.SlotKey) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.now().Before(g.nextProbe) { // closed for another's sake, and not probed since
+		return false
+	}
+	if g.suspects == nil || len(g.suspects) >= suspectsMost {
+		g.suspects = make(map[storage.SlotKey]int)
+	}
+	g.suspects[key]++
+	return g.suspects[key] > closesAlone
+}
 
 // blame tells a target that fails from a tenant whose deliveries fail: the
 // others must not rest for the sake of one.

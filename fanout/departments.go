@@ -114,6 +114,7 @@ func (r *round) deleteDepartment(ctx context.Context, t storage.Task) {
 			r.failed(ctx, t.Slot, err)
 			return
 		}
+		r.freed()
 	}
 	slot := t.Slot
 	slot.RemoteID, slot.Group = "", ""

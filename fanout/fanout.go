@@ -115,8 +115,12 @@ type Target struct {
 	// Type is the connector's name, for status only.
 	Type      string
 	Connector target.Connector
-	// Match says which scopes the target wants; nil for all.
-	Match storage.Match
+	// Match says which scopes the target wants; nil for all. Selection names it:
+	// with another name than at the last start the whole directory is looked at
+	// again. What the target has of a scope that it wants no more stays there as
+	// it is.
+	Match     storage.Match
+	Selection string
 	// OnRevoke is for accounts without a grant, default Deactivate; OnDelete
 	// for deleted accounts, default Delete.
 	OnRevoke, OnDelete Policy

@@ -35,14 +35,15 @@ type gate struct {
 	// one request.
 	lastShared *target.Error
 	refusals   refusals
-	inARow     int       // deliveries that failed since one got an answer
-	tripping   bool      // it is about to be closed: nothing more passes
-	blame      blame     // whose they were
-	closings   int       // of the gate since a delivery succeeded
-	limits     int       // answers "too many" since a delivery succeeded
-	nextProbe  time.Time // nothing is sent before, once the gate closes
-	notBefore  time.Time // the target asked to be left alone until then
-	resumed    bool      // since the loop looked last
+	inARow     int                     // deliveries that failed since one got an answer
+	tripping   bool                    // it is about to be closed: nothing more passes
+	blame      blame                   // whose they were
+	suspects   map[storage.SlotKey]int // how often objects have closed the gate
+	closings   int                     // of the gate since a delivery succeeded
+	limits     int                     // answers "too many" since a delivery succeeded
+	nextProbe  time.Time               // nothing is sent before, once the gate closes
+	notBefore  time.Time               // the target asked to be left alone until then
+	resumed    bool                    // since the loop looked last
 	changed    chan struct{}
 }
 

@@ -119,3 +119,21 @@ func TestAQuarantinedTargetThatNothingWaitsForIsFreedWhenItAnswers(t *testing.T)
 	b.settled()
 	require.Equal(t, Up, b.fanout.Targets()[0].State)
 }
+
+// That a target can be read says nothing about whether it takes anything.
+func TestAListThatIsReadDoesNotSpeakForATargetThatRefuses(t *testing.T) {
+	t.Parallel()
+	p, corp := newPeer(t, "t")
+	corp.QuarantineAfter = 2
+	b := newBundle(t, corp).start()
+	b.tree(acme, "a")
+	b.settled()
+	p.proxy.Choose(failing(targettest.Answer(http.StatusBadRequest, ""), "POST /Users"))
+	b.users(acme, directory.FlagAdd, "ann@a")
+	b.settled()
+	require.Equal(t, Up, b.fanout.Targets()[0].State)
+	require.Equal(t, storage.ResyncDone, b.resync(ResyncOptions{DryRun: true}).State)
+	b.users(acme, directory.FlagAdd, "bob@a")
+	b.settled()
+	require.Equal(t, Quarantined, b.fanout.Targets()[0].State)
+}

@@ -67,7 +67,7 @@ func (r *round) removal(t storage.Task) bool {
 	case !known(t):
 		return false
 	case t.Kind == storage.SlotDepartment:
-		return t.Department == nil || t.Department.Deleted
+		return !r.capabilities.NoDepartments && (t.Department == nil || t.Department.Deleted)
 	case t.Kind != storage.SlotUser:
 		return false
 	}
@@ -216,7 +216,8 @@ func (r *round) count(ctx context.Context, n, has int) (used, limit int, err err
 		var recent []storage.RemovalCount
 		used = 0
 		for _, c := range record.Removals {
-			if c.Slice > slice-slicesInHour {
+			// What is counted in a time to come was counted before the clock was set.
+			if c.Slice > slice-slicesInHour && c.Slice < slice+slicesInHour {
 				recent, used = append(recent, c), used+c.Count
 			}
 		}

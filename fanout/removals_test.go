@@ -11,6 +11,7 @@ import (
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
+	"github.com/openkoo/connector/target/scim/scimserver"
 	"github.com/openkoo/connector/target/targettest"
 )
 
@@ -171,6 +172,42 @@ func TestTheHourIsCountedOverRestarts(t *testing.T) {
 	b.users(acme, directory.FlagDelete, "u11", "u12", "u13")
 	b.settled()
 	require.Len(t, p.sent(http.MethodDelete, ""), 7)
+}
+
+// A clock that ran ahead for a while must not have every removal held until it
+// would have come there.
+func TestWhatWasCountedInATimeToComeCountsNoMore(t *testing.T) {
+	t.Parallel()
+	b, p := limited(t, RemovalLimit{PerHour: 1})
+	ahead := storage.RemovalCount{Slice: b.clock.now().AddDate(1, 0, 0).Unix() / int64(countedBy/time.Second), Count: 1}
+	_, err := b.store.UpdateTarget(t.Context(), "t", func(record *storage.TargetRecord) error {
+		record.Removals = append(record.Removals, ahead)
+		return nil
+	})
+	require.NoError(t, err)
+	b.users(acme, directory.FlagDelete, names(1, 1, "")...)
+	b.settled()
+	require.Len(t, p.sent(http.MethodDelete, ""), 1)
+	b.users(acme, directory.FlagDelete, names(2, 1, "")...)
+	b.settled()
+	require.Len(t, p.sent(http.MethodDelete, ""), 1)
+}
+
+// Where departments are no objects there is none to be removed.
+func TestWhereThereAreNoDepartmentsNoneIsHeld(t *testing.T) {
+	t.Parallel()
+	_, corp := peerOf(t, "t", scimserver.Options{Quirks: scimserver.Quirks{NoGroups: true}})
+	corp.Removals = &RemovalLimit{}
+	b := newBundle(t, corp)
+	b.tree(acme, "a", "b", "c")
+	b.users(acme, directory.FlagAdd, "ann@a")
+	b.start().settled()
+	b.tree(acme, "a")
+	b.settled()
+	require.Zero(t, b.counts("t")[storage.SlotHeld])
+	b.users(acme, directory.FlagDelete, "ann")
+	b.settled()
+	require.Equal(t, storage.SlotHeld, b.slot("t", acme, storage.SlotUser, "ann").State)
 }
 
 func TestTheShareIsOfWhatTheTargetHas(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"strconv"
 
 	"github.com/openkoo/connector/directory"
@@ -23,17 +24,20 @@ func objectOf(scope directory.Scope, t storage.Task) target.Object {
 	return target.Object{ExternalID: scope.ExternalID(t.Key), RemoteID: t.RemoteID, Uncertain: t.Uncertain, Origin: origin}
 }
 
-// fingerprint names how the target's objects are rendered; empty for the way
-// without any settings.
+// fingerprint names how the target's objects are rendered, and by which policies
+// it is decided who is; empty for the way without any settings.
 func (t *Target) fingerprint() string {
-	mapped := ""
+	mapped, policies := "", ""
 	if t.Mapping != nil {
 		mapped = t.Mapping.Fingerprint()
 	}
-	if mapped == "" && t.UserNames == Qualified {
+	if decided := [...]Policy{t.OnRevoke, t.OnDelete, t.OnFreeze, t.OnRelease}; decided != [...]Policy{Deactivate, Delete, Deactivate, Deactivate} {
+		policies = fmt.Sprintf("/%s", decided)
+	}
+	if mapped == "" && policies == "" && t.UserNames == Qualified {
 		return ""
 	}
-	return string(t.UserNames) + "/" + mapped
+	return string(t.UserNames) + "/" + mapped + policies
 }
 
 // RenderDepartment is the department as the target is to have it.

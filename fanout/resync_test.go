@@ -220,6 +220,9 @@ func TestDriftIsReportedAndRepaired(t *testing.T) {
 		"PATCH " + group("b"), "PATCH " + group("d"), // fay and eve come back
 		"PATCH " + user("ann"), "PATCH " + user("bob"), "PATCH " + user("cid"), "POST /Users",
 	}
+	if len(sent) > len(wanted) { // a round came between the corrections of the two
+		wanted = append(wanted, "PATCH "+group("d"))
+	}
 	slices.Sort(wanted)
 	require.Equal(t, wanted, sent)
 	require.Len(t, p.proxy.Requests(), 2+len(wanted), "the list, and what differs")

@@ -31,8 +31,12 @@ type compared struct {
 
 var _ resync.Ours = (*compared)(nil)
 
-// Objects implements resync.Ours: it renders them as a round would.
+// Objects implements resync.Ours: it renders them as a round would. What the
+// target has of a scope that it wants no more is as good as a stranger's.
 func (c *compared) Objects(ctx context.Context, kind storage.SlotKind, scope directory.Scope, keys []string) (map[string]resync.Object, error) {
+	if !c.wants(scope) {
+		return nil, nil
+	}
 	work := &round{runner: c.runner, scope: scope, capabilities: c.capabilities}
 	tasks, err := work.lookup(ctx, kind, keys)
 	if err != nil {
@@ -257,7 +261,7 @@ func correct(slot *storage.Slot, c resync.Correction) {
 // through makes one request of the list, when the target may be sent to.
 func (c *compared) through(ctx context.Context, op string, request func(context.Context) error) error {
 	for try := 1; ; try++ {
-		work := &round{runner: c.runner}
+		work := &round{runner: c.runner, reading: true}
 		err := work.call(ctx, op, request)
 		if err == nil {
 			c.report.Requests++

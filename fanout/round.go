@@ -27,12 +27,14 @@ type round struct {
 	lease        storage.Lease
 	capabilities target.Capabilities
 	standing     directory.Standing // of the scope's instance
+	reading      bool               // of a list: what comes of it says nothing about deliveries
 
 	mu       sync.Mutex
 	open     map[slotName]*storage.Slot // claimed, no outcome yet
 	outcomes []storage.Slot             // to be written
 	spare    []storage.Slot             // room for the next ones
 	stop     bool                       // nothing more may be sent
+	names    bool                       // have become free
 }
 
 // slotName tells the slots of one round apart.
@@ -203,6 +205,7 @@ func (r *round) phases(ctx context.Context, b batch) error {
 	if err == nil {
 		err = r.phase(ctx, func() error { return r.deleteDepartments(ctx, b.deleteDepartments) })
 	}
+	err = errors.Join(err, r.revive(ctx))
 	return errors.Join(err, r.release(ctx))
 }
 

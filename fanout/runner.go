@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,6 +84,7 @@ type runner struct {
 	// The loop's own.
 	readAt   time.Time                     // the record was read then
 	rendered bool                          // what is stored is due that renders differently now
+	selected *string                       // what the relay was told to let through
 	latest   directory.Scope               // the scope asked for last
 	asked    map[directory.Scope]time.Time // for a round; ask again then
 	busy     map[directory.Scope]time.Time // delivered by another replica; ask again then
@@ -215,7 +217,7 @@ func (r *runner) step(ctx context.Context) (more bool, until time.Time, err erro
 	if err := r.rerender(ctx); err != nil {
 		return false, time.Time{}, err
 	}
-	read, _, err := r.store.Relay(ctx, r.Name, r.relayOptions(), relayBatch)
+	read, err := r.relay(ctx)
 	if err != nil {
 		return false, time.Time{}, err
 	}
@@ -223,6 +225,7 @@ func (r *runner) step(ctx context.Context) (more bool, until time.Time, err erro
 	if err != nil {
 		return false, time.Time{}, err
 	}
+	due = slices.DeleteFunc(due, func(scope directory.Scope) bool { return !r.wants(scope) })
 	if read == 0 && len(due) == 0 && r.idle() && r.gate.onTrial() {
 		if err := r.heal(ctx); err != nil { // nothing to try it with
 			return false, time.Time{}, err
@@ -238,7 +241,7 @@ func (r *runner) step(ctx context.Context) (more bool, until time.Time, err erro
 }
 
 // rerender has everything looked at again, once, if the target's objects are
-// rendered in another way than last time: only what comes out differently is sent.
+// rendered, or decided on, in another way than last time: only what comes out differently is sent.
 func (r *runner) rerender(ctx context.Context) error {
 	if r.rendered {
 		return nil
@@ -248,7 +251,7 @@ func (r *runner) rerender(ctx context.Context) error {
 		return err
 	}
 	if n > 0 {
-		r.logger.Info("the mapping or the sign-in names changed: looking at everything again, sending what differs", "objects", n)
+		r.logger.Info("the mapping, the sign-in names or the policies changed: looking at everything again, sending what differs", "objects", n)
 	}
 	r.rendered = true
 	return nil
@@ -274,13 +277,38 @@ func (r *runner) probe(ctx context.Context) bool {
 // errStopped ends a round early: the gate closed.
 var errStopped = errors.New("target is not to be sent to now")
 
-// relayOptions follow from what the target can do.
+// wants reports whether the target is to be sent a scope.
+func (t *Target) wants(scope directory.Scope) bool { return t.Match == nil || t.Match(scope) }
+
+// relay makes slots of the next changes, from the beginning if others than
+// before are wanted. Of replicas that want others the one begun last counts.
+func (r *runner) relay(ctx context.Context) (read int, err error) {
+	options := r.relayOptions()
+	if r.selected == nil || *r.selected != options.Selection {
+		again, err := r.store.Select(ctx, r.Name, options.Selection)
+		if err != nil {
+			return 0, err
+		}
+		if again {
+			r.logger.Info("other tenants, or other parts of them, are wanted than before: looking at everything again, sending what is missing")
+		}
+		r.selected = &options.Selection
+	}
+	read, _, err = r.store.Relay(ctx, r.Name, options, relayBatch)
+	return read, err
+}
+
+// relayOptions follow from the configuration and from what the target can do.
 func (r *runner) relayOptions() storage.RelayOptions {
 	capabilities := r.capabilities.Load()
-	return storage.RelayOptions{
-		Match:      r.Match,
+	o := storage.RelayOptions{
+		Match: r.Match, Selection: r.Selection,
 		Placements: capabilities.ParentByMembership && capabilities.Memberships,
 	}
+	if o.Placements {
+		o.Selection += "+placements"
+	}
+	return o
 }
 
 // earliest is the earlier of two times, of which zero is never.

@@ -101,7 +101,9 @@ func (r *runner) deliver(ctx context.Context, key string) {
 	r.mu.Lock()
 	r.running[scope]++
 	r.mu.Unlock()
-	err = r.round(ctx, scope, *r.capabilities.Load())
+	if r.wants(scope) { // else a replica of another configuration asked
+		err = r.round(ctx, scope, *r.capabilities.Load())
+	}
 	select {
 	case r.ended <- roundEnd{scope, err}:
 	case <-ctx.Done():

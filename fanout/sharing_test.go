@@ -69,7 +69,7 @@ func (b *team) join(hold func(*http.Request)) *replica {
 		}
 		b.peer.ServeHTTP(w, request)
 	}))
-	connector, err := scim.New(scim.Config{URL: front.URL, BearerToken: "token", Timeout: 10 * time.Second, ShortRetries: -1})
+	connector, err := scim.New(scim.Config{URL: front.URL, BearerToken: "token", Timeout: time.Minute, ShortRetries: -1})
 	require.NoError(b, err)
 	logger := slog.New(slog.DiscardHandler)
 	shared, err := redis.Open(b.redis.URL, redis.Options{Logger: logger, TaskPoll: 10 * time.Millisecond, DialTimeout: 500 * time.Millisecond, Lease: time.Second})

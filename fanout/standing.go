@@ -74,7 +74,7 @@ func (f *Fanout) Spread(ctx context.Context, dataset directory.Dataset, instance
 }
 
 func (r *runner) spread(ctx context.Context, scope directory.Scope) error {
-	if !r.minds() || (r.Match != nil && !r.Match(scope)) {
+	if !r.minds() || !r.wants(scope) {
 		return nil
 	}
 	for after := ""; ; {

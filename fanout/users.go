@@ -78,28 +78,48 @@ func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) {
 		r.failed(ctx, t.Slot, err)
 		return
 	}
-	hash := digestUser(want)
 	slot := t.Slot
-	there := hasUser(slot, hash, active)
-	if !active {
-		hash += inactiveMark
-	}
-	if !there {
+	if !hasUser(slot, digestUser(want), active) {
 		want.Object = objectOf(r.scope, t)
-		err := r.call(ctx, "put user", func(ctx context.Context) (err error) {
-			slot.RemoteID, err = r.Connector.PutUser(ctx, want)
-			return err
-		})
+		slot.RemoteID, err = r.sendUser(ctx, "put user", want)
+		if err != nil && !active && t.RemoteID != "" && refuses(err) {
+			want = bare(want)
+			slot.RemoteID, err = r.sendUser(ctx, "bar user", want)
+		}
 		if err != nil {
 			r.failed(ctx, t.Slot, err)
 			return
 		}
+	}
+	hash := digestUser(want)
+	if !active {
+		hash += inactiveMark
 	}
 	if what, _ := r.decideUser(t.User, known(t)); what == fateAbsent {
 		r.leaving(slot, t.User, hash)
 		return
 	}
 	r.delivered(slot, hash)
+}
+
+func (r *round) sendUser(ctx context.Context, op string, want target.User) (remoteID string, err error) {
+	err = r.call(ctx, op, func(ctx context.Context) (err error) {
+		remoteID, err = r.Connector.PutUser(ctx, want)
+		return err
+	})
+	return remoteID, err
+}
+
+// refuses reports whether the target does not take an account as it is.
+func refuses(err error) bool {
+	class := target.ClassOf(err)
+	return class == target.Permanent || class == target.Conflict
+}
+
+// bare is an account without what a target may refuse of it. Who is to be barred
+// must not keep the access for the sake of a title.
+func bare(u target.User) target.User {
+	return target.User{Object: u.Object, UserName: u.UserName, AccountName: u.AccountName, DisplayName: u.DisplayName}
 }
 
 // hasUser reports whether the target is known to have the account as rendered.
@@ -117,6 +137,7 @@ func (r *round) deleteUsers(ctx context.Context, tasks []storage.Task) error {
 			r.failed(ctx, t.Slot, err)
 			return
 		}
+		r.freed()
 		slot := t.Slot
 		slot.RemoteID = ""
 		r.delivered(slot, "")

@@ -17,8 +17,9 @@ type Completion struct {
 }
 
 // Complete ends provisioning (with App, or with nothing at all for goods that
-// need no address), a request for a License, or both. A repeat changes nothing. It fails with storage.ErrNotFound, storage.ErrConflict for an
-// instance that is released, or a *directory.InvalidError.
+// need no address), a request for a License, or both. A repeat changes nothing.
+// It fails with storage.ErrNotFound, storage.ErrConflict for an instance that is
+// released, or a *directory.InvalidError.
 func (s *Service) Complete(ctx context.Context, dataset directory.Dataset, id string, c Completion) (directory.Instance, error) {
 	if (c.License == "") != (c.EventID == "") {
 		return directory.Instance{}, directory.Invalid("eventId", "eventId and license come together")
@@ -47,6 +48,22 @@ func (s *Service) Complete(ctx context.Context, dataset directory.Dataset, id st
 		}
 		return true, nil
 	})
+}
+
+// Retry makes what the seller's server has yet to be told due now, as when the
+// server is mended. Where nothing waits nothing is changed. It fails with
+// storage.ErrNotFound.
+func (s *Service) Retry(ctx context.Context, dataset directory.Dataset, id string) (directory.Instance, error) {
+	now := s.options.Now()
+	i, err := s.store.ChangeInstance(ctx, dataset, id, "", func(i *directory.Instance, _ bool) (bool, error) {
+		waits := len(i.Pending) > 0 && i.Attempts > 0 && i.DueAt.After(now)
+		if waits {
+			i.DueAt = now
+		}
+		return waits, nil
+	})
+	s.wakeUp()
+	return i, err
 }
 
 // drop forgets the pending events that need no more telling.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,7 +16,7 @@ import (
 
 const (
 	dueBatch    = 50               // instances read at once
-	deliverers  = 4                // servers asked at once
+	deliverers  = 4                // instances told of at once
 	longestWait = 30 * time.Second // until what another replica left behind is seen
 )
 
@@ -26,8 +27,14 @@ func (s *Service) wakeUp() {
 	}
 }
 
-// Run tells the seller's server and the targets what waits until ctx ends.
+// Run tells the seller's server and the targets what waits until ctx ends. What
+// the targets have to know does not wait for a seller's server that hangs.
 func (s *Service) Run(ctx context.Context) error {
+	var spreading sync.WaitGroup
+	defer spreading.Wait()
+	for range deliverers {
+		spreading.Go(func() { s.spreadFresh(ctx) })
+	}
 	for {
 		wait, err := s.DeliverDue(ctx)
 		if ctx.Err() != nil {
@@ -56,22 +63,9 @@ func (s *Service) DeliverDue(ctx context.Context) (wait time.Duration, err error
 	if err != nil {
 		return 0, err
 	}
-	var group errgroup.Group // what fails for one instance stops no other
-	group.SetLimit(deliverers)
-	for _, i := range due {
-		group.Go(func() error {
-			if err := s.spread(ctx, i); err != nil {
-				return err
-			}
-			leased, err := s.lease(ctx, i)
-			if err != nil || leased == nil {
-				return err
-			}
-			_, err = s.deliver(ctx, *leased)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
+	err = errors.Join(eachOf(due, func(i directory.Instance) error { return s.spread(ctx, i) }),
+		eachOf(due, func(i directory.Instance) error { return s.tell(ctx, i) }))
+	if err != nil {
 		return 0, err
 	}
 	if len(due) > 0 {
@@ -81,6 +75,27 @@ func (s *Service) DeliverDue(ctx context.Context) (wait time.Duration, err error
 		return longestWait, nil
 	}
 	return min(longestWait, max(0, next.Sub(s.options.Now()))), nil
+}
+
+// eachOf does something for each instance, a few at once: what fails for one
+// stops no other.
+func eachOf(instances []directory.Instance, do func(directory.Instance) error) error {
+	var group errgroup.Group
+	group.SetLimit(deliverers)
+	for _, i := range instances {
+		group.Go(func() error { return do(i) })
+	}
+	return group.Wait()
+}
+
+// tell makes an attempt for the instance's first event, if that is due.
+func (s *Service) tell(ctx context.Context, i directory.Instance) error {
+	leased, err := s.lease(ctx, i)
+	if err != nil || leased == nil {
+		return err
+	}
+	_, err = s.deliver(ctx, *leased)
+	return err
 }
 
 func hasCome(at, now time.Time) bool { return !at.IsZero() && !at.After(now) }
@@ -130,6 +145,7 @@ func (s *Service) deliver(ctx context.Context, i directory.Instance) (directory.
 	if err == nil {
 		outcome, err = s.provisioner.Tell(ctx, &i, &event, contact)
 	}
+	s.told.WithLabelValues(string(event.Type), outcome.measure(err)).Inc()
 	// What the server said is kept also when the caller's patience has ended.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.options.Patience)
 	defer cancel()

@@ -1,6 +1,7 @@
 package instance
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -21,6 +22,18 @@ type Outcome struct {
 	App *App
 	// License is the text of the License asked for, empty if there is none yet.
 	License string
+}
+
+// measure is what an attempt counts as.
+func (o Outcome) measure(err error) string {
+	switch {
+	case err != nil, o.NoResource:
+		return "failed"
+	case o.Waits:
+		return "waits"
+	default:
+		return "done"
+	}
 }
 
 // App is directory.AppInfo with its password in clear: on its way from the
@@ -100,6 +113,10 @@ func NewStatic(t Templates) (*Static, error) {
 		if u, err := url.Parse(placeholder.ReplaceAllString(text, "x")); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
 			return nil, fmt.Errorf("instances.%s: %q: want https:// and a host", name, text)
 		}
+	}
+	bare := App{FrontEndURL: cmp.Or(t.FrontEndURL, "-"), AdminURL: t.AdminURL, Memo: t.Memo}
+	if err := bare.Check(); err != nil {
+		return nil, fmt.Errorf("instances: %w", err)
 	}
 	return &Static{t}, nil
 }

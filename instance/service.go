@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
 )
@@ -47,6 +49,8 @@ type Options struct {
 	// Spreader tells the targets of a freeze or a release; nil where there are
 	// none to tell.
 	Spreader Spreader
+	// Registerer takes the measures; nil: none are taken in.
+	Registerer prometheus.Registerer
 	// Jitter draws from [0, n), default math/rand/v2.
 	Jitter func(n time.Duration) time.Duration
 }
@@ -58,6 +62,8 @@ type Service struct {
 	sealer      Sealer
 	options     Options
 	wake        chan struct{}
+	fresh       chan directory.Instance // whose standing has just changed
+	told        *prometheus.CounterVec
 }
 
 // New makes a service. Run tells the seller's server what waits.
@@ -83,7 +89,17 @@ func New(store storage.Instances, provisioner Provisioner, sealer Sealer, option
 	if options.Jitter == nil {
 		options.Jitter = rand.N[time.Duration]
 	}
-	return &Service{store: store, provisioner: provisioner, sealer: sealer, options: options, wake: make(chan struct{}, 1)}
+	s := &Service{
+		store: store, provisioner: provisioner, sealer: sealer, options: options,
+		wake: make(chan struct{}, 1), fresh: make(chan directory.Instance, freshest),
+		told: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "orgsync_instance_events_total", Help: "Attempts to tell the seller's server of an instance, by event and outcome: done, waits, failed.",
+		}, []string{"type", "outcome"}),
+	}
+	if options.Registerer != nil {
+		options.Registerer.MustRegister(s.told)
+	}
+	return s
 }
 
 // Known reports whether an instance exists.
@@ -151,8 +167,8 @@ func (s *Service) create(ctx context.Context, call *directory.InstanceCall) (ans
 func (s *Service) revive(ctx context.Context, i directory.Instance, call *directory.InstanceCall) (directory.Instance, error) {
 	var asks bool
 	stored, err := s.store.ChangeInstance(ctx, i.Dataset, i.ID, "", s.plan(call, &asks))
-	if err == nil && (asks || !stored.SpreadAt.IsZero()) {
-		s.wakeUp()
+	if err == nil {
+		s.followUp(stored, asks)
 	}
 	return stored, err
 }
@@ -189,10 +205,19 @@ func (s *Service) change(ctx context.Context, call *directory.InstanceCall) (sto
 		return stored, err
 	case asks && call.Activity == directory.GetLicense:
 		return s.askNow(ctx, stored), nil
-	case asks, !stored.SpreadAt.IsZero():
+	}
+	s.followUp(stored, asks)
+	return stored, nil
+}
+
+// followUp sees to it that those are told who have to be.
+func (s *Service) followUp(i directory.Instance, asks bool) {
+	if !i.SpreadAt.IsZero() {
+		s.spreadSoon(i)
+	}
+	if asks {
 		s.wakeUp()
 	}
-	return stored, nil
 }
 
 // plan applies a call, and what is known to come of it at once. asks says that

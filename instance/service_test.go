@@ -154,6 +154,7 @@ func TestStaticRefusesTemplatesThatCannotBeFilled(t *testing.T) {
 		"instances.memo: {eventId}":   {Memo: "{eventId}"},
 		"instances.frontEndUrl":       {FrontEndURL: "app.example.com"},
 		"instances.adminUrl":          {AdminURL: "javascript:alert(1)"},
+		"memo: longer than 1024":      {Memo: strings.Repeat("长", 1025)},
 	} {
 		_, err := instance.NewStatic(bad)
 		require.ErrorContains(t, err, want)

@@ -9,6 +9,34 @@ import (
 	"github.com/openkoo/connector/storage"
 )
 
+// freshest bounds the instances whose targets are told out of turn.
+const freshest = 256
+
+// spreadSoon has the targets told of an instance's standing at once. Where that
+// cannot be, or comes to nothing, the instance is due like any other.
+func (s *Service) spreadSoon(i directory.Instance) {
+	select {
+	case s.fresh <- i:
+	default:
+		s.wakeUp()
+	}
+}
+
+// spreadFresh tells the targets of what has just changed until ctx ends.
+func (s *Service) spreadFresh(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case i := <-s.fresh:
+			if err := s.spread(ctx, i); err != nil && ctx.Err() == nil {
+				s.options.Logger.Error("cannot tell the targets what has become of an instance; trying again", "instance", i.ID, "error", err)
+				s.wakeUp()
+			}
+		}
+	}
+}
+
 // spread tells the targets of an instance's standing, if that is due. That they
 // are told is noted after: what a crash cuts off is done again.
 func (s *Service) spread(ctx context.Context, i directory.Instance) error {

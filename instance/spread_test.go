@@ -3,7 +3,9 @@ package instance_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
 	"testing"
 	"time"
 
@@ -114,4 +116,46 @@ func TestAStandingThatChangesMeanwhileIsToldToo(t *testing.T) {
 	b.freezes(true)
 	b.due()
 	require.Equal(t, []directory.Standing{directory.StandingFrozen, directory.GoodStanding}, s.told)
+}
+
+// heard passes on whose standing the targets are told.
+type heard chan string
+
+func (h heard) Spread(ctx context.Context, _ directory.Dataset, id string) error {
+	select {
+	case h <- id:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// However many calls hang at the seller's server, a freeze locks the accounts out.
+func TestAFreezeDoesNotWaitForASellerThatHangs(t *testing.T) {
+	t.Parallel()
+	const waiting = 6 // more than are told at once
+	s := newSeller(t, http.StatusInternalServerError, "")
+	told := make(heard)
+	b := newBundle(t, s.provisioner(nil))
+	b.service = instance.New(b.store, s.provisioner(nil), b.box, instance.Options{
+		Now: b.clock.now, Logger: slog.New(slog.DiscardHandler), Jitter: func(time.Duration) time.Duration { return 0 }, Spreader: told,
+	})
+	for n := range waiting {
+		b.serve(b.buy(fmt.Sprint("o-", n), fmt.Sprint("b-", n)))
+		<-s.came
+	}
+	s.mu.Lock()
+	s.hold = make(chan struct{})
+	s.mu.Unlock()
+	b.clock.advance(time.Hour)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- b.service.Run(ctx) }()
+	for range 4 {
+		<-s.came // and hangs
+	}
+	b.freezes(true)
+	require.Equal(t, "b-1", <-told)
+	cancel()
+	require.NoError(t, <-ended)
 }

@@ -127,7 +127,11 @@ func (w *Webhook) Tell(ctx context.Context, i *directory.Instance, event *direct
 		return Outcome{}, fmt.Errorf("webhook: %w", withoutURL(err))
 	}
 	defer func() { _ = response.Body.Close() }()
-	return readReply(response)
+	outcome, err := readReply(response)
+	if err == nil && event.Type == directory.EventLicense && !outcome.Waits && !outcome.NoResource && outcome.License == "" {
+		return Outcome{}, errors.New(`webhook: reply holds no license; want {"license": …}, or 202 if it goes on`)
+	}
+	return outcome, err
 }
 
 // withoutURL keeps a URL, which may hold a secret, out of what people read.

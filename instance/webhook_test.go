@@ -16,6 +16,7 @@ import (
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/instance"
+	"github.com/openkoo/connector/storage"
 )
 
 const webhookSecret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
@@ -174,6 +175,33 @@ func TestWebhookIsRetriedDurably(t *testing.T) {
 	}
 }
 
+// Who has mended the server need not wait for the next attempt's time.
+func TestRetryTellsNow(t *testing.T) {
+	t.Parallel()
+	s := newSeller(t, http.StatusBadGateway, "")
+	b := newBundle(t, s.provisioner(nil))
+	b.serve(b.buy("o", "b-1"))
+	for range 12 {
+		b.clock.advance(time.Hour)
+		b.due()
+	}
+	s.answers(http.StatusOK, ready)
+	before, _ := s.told()
+	b.due()
+	waiting, _ := s.told()
+	require.Equal(t, before, waiting, "not before its time")
+	_, err := b.service.Retry(b.ctx, directory.Prod, "b-1")
+	require.NoError(t, err)
+	b.due()
+	require.False(t, b.serve(b.call(directory.QueryInstance)).Processing)
+	version := b.stored("b-1").Version
+	_, err = b.service.Retry(b.ctx, directory.Prod, "b-1")
+	require.NoError(t, err)
+	require.Equal(t, version, b.stored("b-1").Version, "nothing waits")
+	_, err = b.service.Retry(b.ctx, directory.Prod, "nobody")
+	require.ErrorIs(t, err, storage.ErrNotFound)
+}
+
 func TestWebhookWithoutResourceAnswersSoUntilThereIsOne(t *testing.T) {
 	t.Parallel()
 	s := newSeller(t, http.StatusConflict, "")
@@ -232,6 +260,22 @@ func TestWebhookLicenses(t *testing.T) {
 	_, err := b.service.Complete(b.ctx, directory.Prod, "b-1", instance.Completion{EventID: "ev-2", License: "L-3"})
 	require.NoError(t, err)
 	require.Equal(t, "L-3", b.serve(later).License)
+}
+
+// A License that is said to be there, and is not, would never come.
+func TestWebhookThatForgetsTheLicenseIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	s := newSeller(t, http.StatusOK, ready)
+	b := newBundle(t, s.provisioner(nil))
+	b.serve(b.buy("o", "b-1"))
+	ask := b.call(directory.GetLicense)
+	ask.LicenseEvent = "ev-1"
+	require.True(t, b.serve(ask).Processing)
+	require.Contains(t, b.stored("b-1").LastError, "no license")
+	s.answers(http.StatusOK, `{"license": "L-1"}`)
+	b.clock.advance(time.Hour)
+	b.due()
+	require.Equal(t, "L-1", b.serve(ask).License)
 }
 
 // While one call waits for the seller's server, repeats are answered at once,

@@ -229,7 +229,7 @@ func (s *Service) finish(ctx context.Context, unfinished storage.UnfinishedPush)
 	}
 	push, refusal := s.decode(unfinished.Record.Kind, unfinished.Raw)
 	if refusal == nil {
-		push.ID, push.ReceivedAt = unfinished.Record.ID, unfinished.Record.ReceivedAt
+		unfinished.Record.Restamp(push)
 		refusal = planner.Prepare(ctx, push)
 	}
 	var planErr error
@@ -240,10 +240,13 @@ func (s *Service) finish(ctx context.Context, unfinished storage.UnfinishedPush)
 		} else {
 			plan, planErr = planner.Plan(ctx, view, push)
 		}
+		if planErr != nil && !refused(planErr) {
+			planErr = fmt.Errorf("%w: %w", storage.ErrLater, planErr)
+		}
 		return plan, planErr
 	})
 	switch {
-	case planErr != nil: // the store drops what cannot be planned
+	case planErr != nil && !errors.Is(planErr, storage.ErrLater): // the store drops what cannot be planned
 		return fmt.Errorf("%w; it is dropped", err)
 	case err != nil:
 		return fmt.Errorf("%w; it stays in the journal", err)

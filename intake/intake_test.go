@@ -130,7 +130,8 @@ func TestACrashIsFinishedAtTheNextStart(t *testing.T) {
 	b := newBundle(t)
 	b.receive(full(t, 1, "a"))
 	other := directory.Scope{Dataset: directory.Test, InstanceID: "i", TenantID: "t"}
-	first, second := full(t, 2, "a", "b"), full(t, 3, "a", "b", "c")
+	first, second := full(t, 2, "a", "b"), full(t, 9000, "a", "b", "c")
+	second.SourceTime = 3 // the door may say otherwise than the body
 	third := arrived(t, other, directory.FlagModify, 4, list("x"))
 	for _, push := range []*directory.Push{first, second, third} {
 		b.accept(push)
@@ -141,8 +142,10 @@ func TestACrashIsFinishedAtTheNextStart(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 3, finished)
 	require.Equal(t, []string{"a", "b", "c"}, b.codes(scope))
+	b.receive(full(t, 5, "a", "b", "c", "d"))
+	require.Equal(t, []string{"a", "b", "c", "d"}, b.codes(scope), "what was finished counts as of the time it was accepted with")
 	require.Equal(t, []string{"x"}, b.codes(other))
-	require.EqualValues(t, 3, b.counted(directory.AllOrgSync, "applied"))
+	require.EqualValues(t, 4, b.counted(directory.AllOrgSync, "applied"))
 	record, _, err := b.store.Push(t.Context(), first.ID)
 	require.NoError(t, err)
 	require.Equal(t, storage.PhaseApplied, record.Phase)
@@ -204,10 +207,35 @@ func TestNoInterruptedPushStopsTheOthers(t *testing.T) {
 	require.EqualValues(t, 1, b.counted(directory.AllOrgSync, "failed"))
 }
 
-// choosing panics over one push.
+// A store that cannot be read now is not the push's fault: it is finished when
+// the store is well again.
+func TestAnInterruptedPushOutlivesASickStore(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	push := full(t, 1, "a")
+	b.accept(push)
+	whole := b.planners[directory.AllOrgSync]
+	b.planners[directory.AllOrgSync] = choosing{planner: whole, breaks: push.ID, with: context.DeadlineExceeded}
+	b.reopen()
+	finished, err := b.service.Recover(t.Context(), 0)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, push.ID+": cannot be planned now: context deadline exceeded; it stays in the journal")
+	require.Zero(t, finished)
+	require.Equal(t, []string{push.ID}, b.unfinished())
+
+	b.planners[directory.AllOrgSync] = whole
+	b.reopen()
+	finished, err = b.service.Recover(t.Context(), 0)
+	require.NoError(t, err)
+	require.Equal(t, 1, finished)
+	require.Equal(t, []string{"a"}, b.codes(scope))
+}
+
+// choosing panics over one push, or fails at it.
 type choosing struct {
 	planner intake.Planner
 	breaks  string
+	with    error // nil: panics
 }
 
 func (p choosing) Prepare(ctx context.Context, push *directory.Push) error {
@@ -215,7 +243,11 @@ func (p choosing) Prepare(ctx context.Context, push *directory.Push) error {
 }
 
 func (p choosing) Plan(ctx context.Context, view storage.View, push *directory.Push) (*directory.Plan, error) {
-	if push.ID == p.breaks {
+	switch {
+	case push.ID != p.breaks:
+	case p.with != nil:
+		return nil, p.with
+	default:
 		panic("boom")
 	}
 	return p.planner.Plan(ctx, view, push)

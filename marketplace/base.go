@@ -49,7 +49,7 @@ type Base struct {
 // V1 call may be from now, 0 for no bound: the protocol names none for V1, whose
 // calls have no second effect.
 func NewBase(options Options, v1Window time.Duration, lifecycle Lifecycle, nonces coordination.Nonces) (*Base, error) {
-	options.MaxBody, options.MaxBodies = maxBaseBody, 0
+	options.MaxBody = maxBaseBody
 	d, err := newDesk("base", "ORGSYNC_BASE_ACCESS_KEYS", options)
 	if err != nil {
 		return nil, err
@@ -157,6 +157,9 @@ func (b *Base) checkParams(nonce, signature, timestamp string) (sent time.Time, 
 }
 
 func (b *Base) serveV1(c *gin.Context, x *exchange) []byte {
+	if c.Request.URL.RawQuery == "" { // a browser, most likely
+		return x.refuse(directory.Invalid("timeStamp", "missing; this address takes the marketplace's calls, which are signed"))
+	}
 	params, token, err := ParseV1Query(c.Request.URL.RawQuery)
 	if err != nil {
 		return x.refuse(err)

@@ -46,7 +46,7 @@ func newDesk(name, setting string, options Options) (*desk, error) {
 		}
 	}
 	options = options.withDefaults()
-	d := &desk{options: options, name: name, bodies: newBodies(options.MaxBody, options.MaxBodies)}
+	d := &desk{options: options, name: name, bodies: &bodies{limit: options.MaxBody, room: options.Room}}
 	d.answers = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "orgsync_" + name + "_calls_total", Help: "Calls of the marketplace by what they ask for and result code.",
 	}, []string{"kind", "code"})

@@ -53,7 +53,7 @@ type Options struct {
 	BasePath   string        // path of the production address, e.g. /saasproduce
 	Window     time.Duration // how far x-timestamp may be from now, default 60 s
 	MaxBody    int64         // of one body, bytes, default 64 MiB
-	MaxBodies  int64         // of all large bodies at a time, bytes, default 4 × MaxBody
+	Room       *Room         // that the bodies of all interfaces share, default 4 × MaxBody for this one
 	Now        func() time.Time
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -79,7 +79,7 @@ func NewDoor(options Options, receiver Receiver, nonces coordination.Nonces) (*D
 	options = options.withDefaults()
 	d := &Door{
 		options: options, receiver: receiver, nonces: nonces, keyIDs: make(map[string]string),
-		bodies: newBodies(options.MaxBody, options.MaxBodies),
+		bodies: &bodies{limit: options.MaxBody, room: options.Room},
 	}
 	for i, key := range options.Keys {
 		if key == "" {
@@ -108,8 +108,8 @@ func (o Options) withDefaults() Options {
 	if o.MaxBody <= 0 {
 		o.MaxBody = defaultMaxBody
 	}
-	if o.MaxBodies <= 0 {
-		o.MaxBodies = 4 * o.MaxBody
+	if o.Room == nil {
+		o.Room = NewRoom(4 * o.MaxBody)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -137,7 +137,7 @@ func (d *Door) Register(router *gin.Engine) {
 func (d *Door) NotFound(c *gin.Context) {
 	// Gin has set the status to 404 or 405.
 	write(c, c.Writer.Status(), answerBody(codeInvalid,
-		"no such interface; the production address takes POST "+d.options.BasePath+"/produceAPI/v2/{tenantSync,applicationSync,authSync,singleOrgSync,allOrgSync}"))
+		"no such interface; the production address takes POST "+d.options.BasePath+"/produceAPI/v2/{tenantSync,applicationSync,authSync,singleOrgSync,allOrgSync}, and for instances POST "+d.options.BasePath))
 }
 
 // outcome is what came of a call, for the log.
@@ -277,9 +277,27 @@ func (d *Door) receive(ctx context.Context, kind directory.PushKind, call *admit
 		return out.answer(fmt.Errorf("make push id: %w", err))
 	}
 	push.ID, push.ReceivedAt = id.String(), d.options.Now()
+	d.dateBack(push)
 	out.push = push
 	out.result, err = d.receiver.Receive(ctx, push)
 	return out.answer(err)
+}
+
+// farAhead is how far a push may be from the future. Less than that is a clock
+// that is ahead, or counts in another time zone: it still orders its pushes.
+const farAhead = 24 * time.Hour
+
+// dateBack gives a push from the far future the time at which it came: as it
+// is, it would make all that follows stale, for years. A push cannot be replayed
+// to gain by it: its nonce is signed.
+func (d *Door) dateBack(push *directory.Push) {
+	ahead := push.SourceTime.Time().Sub(push.ReceivedAt)
+	if ahead <= farAhead {
+		return
+	}
+	d.options.Logger.Warn("timeStamp is in the future; the push counts as of now", "push", push.ID, "kind", string(push.Kind()),
+		"scope", push.Scope.String(), "ahead", ahead.Round(time.Second).String())
+	push.SourceTime = directory.SourceTimeOf(push.ReceivedAt)
 }
 
 // stamp is what a call's headers hold (spec/marketplace.md §1.2).

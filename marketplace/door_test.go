@@ -96,6 +96,39 @@ func TestEveryInterfaceIsAnswered(t *testing.T) {
 	}
 }
 
+// A time from the far future costs the order of its own push, and no other's.
+func TestATimeInTheFutureMakesNoLaterPushStale(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		ahead time.Duration
+		stays bool
+	}{{0, true}, {8 * time.Hour, true}, {24 * time.Hour, true}, {24*time.Hour + time.Millisecond, false}, {70 * 365 * 24 * time.Hour, false}} {
+		t.Run(c.ahead.String(), func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t, nil)
+			department := h.validBodies(t)[directory.SingleOrgSync]
+			push := func(name string, at time.Time) {
+				body := department.with("orgName", name).with("timeStamp", directory.SourceTimeOf(at).Wire())
+				require.Equal(t, "000000", h.do(t, h.newCall(directory.SingleOrgSync, body.json()).sign(t)).ResultCode)
+			}
+			push("from a clock that is ahead", h.clock.now().Add(c.ahead))
+			want := h.clock.now()
+			if c.stays {
+				want = want.Add(c.ahead)
+			}
+			require.Equal(t, directory.SourceTimeOf(want), h.stored(t).Pushes[0].SourceTime)
+			require.Equal(t, !c.stays, strings.Contains(h.log.take(), "timeStamp is in the future"))
+
+			if c.stays {
+				h.clock.advance(c.ahead)
+			}
+			h.clock.advance(time.Second)
+			push("from now", h.clock.now())
+			require.Equal(t, "from now", h.stored(t).Changes[0].Department.Name)
+		})
+	}
+}
+
 // A log tells what happened to whom, and nothing that should not be known.
 func TestLogIsDiscreet(t *testing.T) {
 	t.Parallel()

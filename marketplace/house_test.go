@@ -244,7 +244,7 @@ func (h *house) stored(t *testing.T) stored {
 	t.Helper()
 	var s stored
 	var err error
-	s.Changes, err = h.store.Changes(t.Context(), 0, 1000)
+	s.Changes, _, err = h.store.Changes(t.Context(), storage.Place{}, 1000)
 	require.NoError(t, err)
 	s.Pushes, _, err = h.store.Pushes(t.Context(), storage.PushFilter{}, storage.Page{Limit: 1000})
 	require.NoError(t, err)

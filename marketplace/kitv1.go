@@ -1,6 +1,7 @@
 package marketplace
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -60,7 +61,7 @@ func (k *KitV1) serve(c *gin.Context, kind directory.PushKind, x *exchange) erro
 	if push.Flag > directory.FlagAdd && (kind == directory.TenantSync || kind == directory.ApplicationSync) {
 		return directory.Invalid("flag", "%d is unknown; want 0 to 1", int(push.Flag))
 	}
-	if err := checkAge("timeStamp", push.SourceTime.Time(), k.options.Now(), k.window); err != nil {
+	if err := cmp.Or(checkAge("timeStamp", push.SourceTime.Time(), k.options.Now(), k.window), checkAhead(push, k.options.Now())); err != nil {
 		return err
 	}
 	id, err := uuid.NewV7()
@@ -75,6 +76,17 @@ func (k *KitV1) serve(c *gin.Context, kind directory.PushKind, x *exchange) erro
 	result, err := k.receiver.Receive(ctx, push)
 	x.attrs = append(x.attrs, slog.String("result", string(result)))
 	return err
+}
+
+// checkAhead refuses a push that would make stale whatever is said until its
+// time has come. V2 counts such a push as of when it came; V1 has no nonce, and
+// a replay would be the newest word each time.
+func checkAhead(push *directory.Push, now time.Time) error {
+	ahead := push.SourceTime.Time().Sub(now)
+	if ahead <= farAhead {
+		return nil
+	}
+	return directory.Invalid("timeStamp", "in the future by %s, %s allowed; check the sender's clock", ahead.Round(time.Second), farAhead)
 }
 
 // verifyToken finds the key of a V1 call.

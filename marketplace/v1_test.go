@@ -294,6 +294,20 @@ func TestKitV1BadInput(t *testing.T) {
 	require.Equal(t, "000005", p.kitV1(directory.SingleOrgSync, orgV1, nil).Code)
 }
 
+// A time far ahead would make stale, until then, whatever the marketplace says.
+func TestKitV1RefusesATimeStampFarAhead(t *testing.T) {
+	t.Parallel()
+	p := newProduction(t)
+	ahead := func(by time.Duration) baseReply {
+		far := directory.SourceTimeOf(p.now().Add(by)).Wire()
+		return p.kitV1(directory.SingleOrgSync, strings.Replace(orgV1, "20260506150000000", far, 1), nil)
+	}
+	got := ahead(25 * time.Hour)
+	require.Equal(t, "000002", got.Code)
+	require.Contains(t, got.Message, "timeStamp: in the future by 25h0m0s")
+	require.Equal(t, "000000", ahead(23*time.Hour).Code, "a clock in another zone")
+}
+
 // panicking is a receiver and a lifecycle that break.
 type panicking struct{}
 

@@ -237,7 +237,7 @@ func (s *Service) load(ctx context.Context, r storage.Record) (*directory.Push, 
 	if err != nil {
 		return nil, fmt.Errorf("%w: the body of push %s cannot be read again: %w", directory.ErrReplay, r.ID, err)
 	}
-	push.ID, push.ReceivedAt = r.ID, r.ReceivedAt
+	r.Restamp(push)
 	return push, nil
 }
 

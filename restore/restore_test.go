@@ -85,6 +85,11 @@ func newBundle(t *testing.T) *bundle {
 
 // receive takes a push in as the door does; nil if the door refuses it.
 func (b *bundle) receive(scope directory.Scope, drawn *directory.Push) *directory.Push {
+	return b.receiveAs(scope, drawn, drawn.SourceTime)
+}
+
+// receiveAs is receive for a push that counts as of another time than its body says.
+func (b *bundle) receiveAs(scope directory.Scope, drawn *directory.Push, counts directory.SourceTime) *directory.Push {
 	b.clock.tick()
 	body, err := client.Body(scope, drawn.Flag, drawn.SourceTime, drawn.Payload)
 	require.NoError(b, err)
@@ -93,7 +98,7 @@ func (b *bundle) receive(scope directory.Scope, drawn *directory.Push) *director
 		var id uuid.UUID
 		id, err = uuid.NewV7()
 		require.NoError(b, err)
-		push.ID, push.ReceivedAt = id.String(), b.clock.now()
+		push.ID, push.ReceivedAt, push.SourceTime = id.String(), b.clock.now(), counts
 		_, err = b.intake.Receive(b.ctx, push)
 	}
 	if err != nil {
@@ -247,6 +252,23 @@ func TestARestoreFromAShortJournalIsRightOrRefused(t *testing.T) {
 		b.decide(l.scope, b.intake.Approve)
 		require.Equal(r, l.looked[to], b.living(l.scope))
 	})
+}
+
+// A push from the future counts as of when it came, also when it is read again.
+func TestARestoreTakesTheTimesThatCounted(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	scope := tenant(1)
+	b.full(scope, 1, "a", "b")
+	ahead := &directory.DepartmentPush{DepartmentItem: directory.DepartmentItem{Code: "c", Name: "name of c"}}
+	b.receiveAs(scope, &directory.Push{Flag: directory.FlagAdd, SourceTime: 9000, Payload: ahead}, 2)
+	gone := b.put(scope, directory.FlagDelete, 3, "c")
+	want := b.living(scope)
+	require.Len(t, want, 2)
+	b.full(scope, 4, "a", "b", "d")
+	_, err := b.restore(gone)
+	require.NoError(t, err)
+	require.Equal(t, want, b.living(scope))
 }
 
 // A wrong export deleted what the guard held and somebody approved: going back

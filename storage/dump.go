@@ -15,6 +15,7 @@ type Dumped struct {
 	Push     *DumpedPush     `json:"push,omitempty"`
 	Slot     *DumpedSlot     `json:"slot,omitempty"`
 	Relay    *DumpedRelay    `json:"relay,omitempty"`
+	Epoch    *DumpedEpoch    `json:"epoch,omitempty"`
 	Target   *TargetRecord   `json:"target,omitempty"`
 	Instance *DumpedInstance `json:"instance,omitempty"`
 }
@@ -32,6 +33,8 @@ func (d *Dumped) Kind() string {
 		return "slots"
 	case d.Relay != nil:
 		return "relays"
+	case d.Epoch != nil:
+		return "epochs"
 	case d.Target != nil:
 		return "targets"
 	default:
@@ -85,6 +88,15 @@ type DumpedRelay struct {
 	Seq    int64  `json:"seq"`
 	// Rendering is the fingerprint of how its slots were rendered.
 	Rendering string `json:"rendering,omitempty"`
+	// Selection names what it lets through.
+	Selection string `json:"selection,omitempty"`
+}
+
+// DumpedEpoch is an epoch of the feed (Place). Until is its last number, 0 for
+// the present one, which goes on.
+type DumpedEpoch struct {
+	ID    string `json:"id"`
+	Until int64  `json:"until"`
 }
 
 // DumpedInstance is an instance with the orders bound to it.

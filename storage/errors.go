@@ -12,6 +12,10 @@ var ErrAlreadyExists = errors.New("already exists")
 // caller's decision no longer holds: a hold that was decided or replaced.
 var ErrConflict = errors.New("changed meanwhile")
 
+// ErrLater in the error of a PlanFunc means that the push is not at fault: it
+// stays in the journal, to be planned another time.
+var ErrLater = errors.New("cannot be planned now")
+
 // ErrBadCursor means that a page's cursor was not made by this store.
 var ErrBadCursor = errors.New("cursor: not one of ours; start again without it")
 

@@ -38,6 +38,12 @@ type Record struct {
 	Size int `json:"size"`
 }
 
+// Restamp gives a push whose body was read again what is not its body's to
+// say. Its time is the record's: the door may have corrected it.
+func (r *Record) Restamp(push *directory.Push) {
+	push.ID, push.ReceivedAt, push.SourceTime = r.ID, r.ReceivedAt, r.SourceTime
+}
+
 // RecordOf is the journal's record of a push that has just arrived.
 func RecordOf(push *directory.Push) Record {
 	return Record{

@@ -49,7 +49,7 @@ type Intake interface {
 	// ApplyAccepted plans and applies a push that Accept has journaled: for
 	// pushes whose planning is too long to make all others wait. The scope's
 	// other pushes wait, other scopes go on. If plan fails the record is
-	// removed, so that nothing of the push is left.
+	// removed, so that nothing of the push is left, unless it failed with ErrLater.
 	ApplyAccepted(ctx context.Context, id string, plan PlanFunc) (*directory.Plan, error)
 
 	// Unfinished yields the pushes journaled but not applied, oldest first,
@@ -80,6 +80,8 @@ type Match func(scope directory.Scope) bool
 type RelayOptions struct {
 	// Match says which scopes the target wants; nil for all.
 	Match Match
+	// Selection names what the two others let through (see Marking.Select).
+	Selection string
 	// Placements also makes a slot for each department's place in its parent,
 	// for targets that keep the tree as group membership.
 	Placements bool
@@ -93,14 +95,26 @@ type Marking interface {
 	// those of all its users: what they look like at the target depends on it.
 	// Memberships without a Hash of the users in a changed department are
 	// marked too: the department they belong to may have come, or gone.
+	// Held slots are marked for a newer version of their own only: they wait for
+	// a decision, whatever becomes of what they look like.
 	// It returns how many changes it read and the scopes with slots to deliver;
-	// 0 means that the target has caught up.
+	// 0 means that the target has caught up, or that its relay has begun anew
+	// with another selection since.
 	Relay(ctx context.Context, targetName string, options RelayOptions, limit int) (read int, scopes []directory.Scope, err error)
+
+	// Select has the relay of a target begin anew, at the feed's beginning, unless
+	// selection names what its relay lets through already, and reports whether it
+	// does: what was passed over before may be wanted now. Slots that are there
+	// for what the feed tells of again may become due; as they come out as they
+	// were delivered they are not sent. Empty is the selection of a relay that
+	// was never told of one.
+	Select(ctx context.Context, targetName, selection string) (again bool, err error)
 
 	// Rerender makes the department and user slots of a target that are
 	// delivered or dead pending, unless fingerprint names the way in which they
 	// were rendered last, and notes it once all are. What then comes out as it
-	// was delivered is not sent again. It works in small steps, may be
+	// was delivered is not sent again. A removal that was Cleared and delivered is
+	// cleared no more: another one of the same version is asked for anew. It works in small steps, may be
 	// interrupted and begun again, and returns how many it made pending.
 	Rerender(ctx context.Context, targetName, fingerprint string) (int, error)
 }
@@ -251,8 +265,9 @@ type Reader interface {
 	Departments(ctx context.Context, filter EntityFilter, page Page) ([]Scoped[directory.Department], string, error)
 	Users(ctx context.Context, filter EntityFilter, page Page) ([]Scoped[directory.User], string, error)
 	Applications(ctx context.Context, filter EntityFilter, page Page) ([]Scoped[directory.Application], string, error)
-	// Changes reads the feed after a place, oldest change first.
-	Changes(ctx context.Context, after int64, limit int) ([]Change, error)
+	// Changes reads the feed after a place, oldest change first, and says where
+	// the reader stands then. ErrFeedSetBack if the place is not in the feed.
+	Changes(ctx context.Context, after Place, limit int) (changes []Change, next Place, err error)
 
 	Deliveries(ctx context.Context, filter DeliveryFilter, page Page) ([]Slot, string, error)
 	// Counts counts a target's slots in a scope; a nil scope counts all scopes.

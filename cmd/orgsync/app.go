@@ -34,12 +34,12 @@ import (
 // shutdownTimeout is how long requests under way may take to finish.
 const shutdownTimeout = 15 * time.Second
 
-// adoptInterval is how often a replica looks for pushes that another one left
-// unfinished.
+// adoptInterval is how often to look for pushes that were left unfinished: by
+// another replica that died, or here while the store was sick.
 const adoptInterval = 15 * time.Second
 
-// adoptAge is how old a push must be for another replica to take it over: more
-// than its own may take to answer it.
+// adoptAge is how old a push must be to be taken over: more than its own
+// replica may take to answer it.
 const adoptAge = 2 * time.Minute
 
 // app is the connector, wired.
@@ -126,7 +126,7 @@ func (a *app) wire(keyring secrets.Keyring) error {
 	if a.fanout, err = fanout.New(a.store, targets, options); err != nil {
 		return err
 	}
-	if err := a.openInstances(keyring); err != nil {
+	if err := a.openInstances(keyring, registry); err != nil {
 		return err
 	}
 	api, err := admin.New(admin.Options{
@@ -171,14 +171,16 @@ func matches(targets []fanout.Target) func(string, directory.Scope) bool {
 // ends. It closes the store.
 func (a *app) run(ctx context.Context, listener net.Listener) (err error) {
 	defer func() { err = errors.Join(err, a.close()) }()
-	a.recover(ctx)
+	age := time.Duration(0) // nobody else is at them
+	if a.shared {
+		age = adoptAge
+	}
+	a.recover(ctx, age)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.fanout.Run(ctx) })
 	group.Go(func() error { return a.instances.Run(ctx) })
 	group.Go(func() error { return a.sweep(ctx) })
-	if a.shared {
-		group.Go(func() error { return a.adopt(ctx) })
-	}
+	group.Go(func() error { return a.adopt(ctx, adoptInterval, adoptAge) })
 	group.Go(func() error {
 		if err := a.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve: %w", err)
@@ -197,12 +199,8 @@ func (a *app) run(ctx context.Context, listener net.Listener) (err error) {
 	return group.Wait()
 }
 
-// recover finishes the pushes that a crash interrupted.
-func (a *app) recover(ctx context.Context) {
-	age := time.Duration(0)
-	if a.shared {
-		age = adoptAge
-	}
+// recover finishes the pushes that were left unfinished longer than age ago.
+func (a *app) recover(ctx context.Context, age time.Duration) {
 	finished, err := a.intake.Recover(ctx, age)
 	if err != nil && ctx.Err() == nil {
 		a.logger.Error("some interrupted pushes could not be finished", "error", err)
@@ -212,16 +210,16 @@ func (a *app) recover(ctx context.Context) {
 	}
 }
 
-// adopt finishes, now and then, the pushes of replicas that died.
-func (a *app) adopt(ctx context.Context) error {
-	ticker := time.NewTicker(adoptInterval)
+// adopt finishes, now and then, what was left unfinished.
+func (a *app) adopt(ctx context.Context, every, age time.Duration) error {
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			a.recover(ctx)
+			a.recover(ctx, age)
 		}
 	}
 }

@@ -73,10 +73,10 @@ func TestWhatIsNotFoundIsAnsweredInTheWordsOfItsPlace(t *testing.T) {
 		method, path, contentType, want string
 		status                          int
 	}{
-		{"GET", "/api/v1/nothing", "application/problem+json", "no such call; docs/api.md lists them", http.StatusNotFound},
+		{"GET", "/api/v1/nothing", "application/problem+json", "no such call; GET /api/v1 lists them", http.StatusNotFound},
 		{"GET", "/api", "application/problem+json", "no such call", http.StatusNotFound},
 		{"PUT", "/api/v1/users", "application/problem+json", "no such call", http.StatusMethodNotAllowed},
-		{"GET", "/", "application/json; charset=utf-8", `"resultCode": "000002"`, http.StatusNotFound},
+		{"POST", "/", "application/json; charset=utf-8", `"resultCode": "000002"`, http.StatusMethodNotAllowed},
 		{"GET", "/apis", "application/json; charset=utf-8", `"resultCode": "000002"`, http.StatusNotFound},
 		{"GET", "/saasproduce/produceAPI/v2/allOrgSync", "application/json; charset=utf-8", `"resultCode": "000002"`, http.StatusMethodNotAllowed},
 	} {
@@ -85,6 +85,33 @@ func TestWhatIsNotFoundIsAnsweredInTheWordsOfItsPlace(t *testing.T) {
 		require.Equal(t, c.contentType, contentType, c.path)
 		require.Contains(t, text, c.want, c.path)
 	}
+}
+
+// Whoever opens an address in a browser is told what is there.
+func TestABrowserFindsItsWay(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	for path, want := range map[string]string{
+		"/":             "/saasproduce   the marketplace calls here",
+		"/saasproduce":  "this address takes the marketplace's calls",
+		"/saasproduce/": "this address takes the marketplace's calls",
+		"/api/v1":       "Authorization: Bearer <admin token>",
+	} {
+		_, _, text := s.request(t, "GET", path, nil, "")
+		require.Contains(t, text, want, path)
+	}
+	status, _, text := s.request(t, "GET", "/api/v1", s.token(t), "")
+	require.Equal(t, http.StatusOK, status)
+	require.Contains(t, text, `"GET /api/v1/sync-status"`)
+	require.Contains(t, text, `"POST /api/v1/instances/{id}/complete"`)
+}
+
+// A production address at the root leaves no room for a front page.
+func TestAnEmptyBasePathServesTheMarketplaceAtTheRoot(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "--config", write(t, "orgsync.yaml", "basePath: \"\"\n"))
+	_, _, text := s.request(t, "GET", "/", nil, "")
+	require.Contains(t, text, "this address takes the marketplace's calls")
 }
 
 // Nobody can write another's address into the audit log.

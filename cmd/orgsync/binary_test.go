@@ -127,6 +127,7 @@ func TestTheDemoEndsWhenAskedToAndWhenTold(t *testing.T) {
 			<-p.ended
 			require.Equal(t, 0, p.ProcessState.ExitCode(), p.out.String())
 			require.Contains(t, p.out.String(), "Bye.")
+			require.NotContains(t, p.out.String(), "Still running")
 			require.NotContains(t, p.out.String(), "Error")
 			require.Empty(t, p.left(t))
 		})

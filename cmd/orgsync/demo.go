@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/list"
+	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -82,11 +83,15 @@ func runDemo(ctx context.Context, out io.Writer, once bool) (err error) {
 	err = d.start(ctx, group)
 	if err == nil {
 		group.Go(func() error {
-			if err := d.play(ctx); err != nil {
+			status, err := d.play(ctx)
+			switch {
+			case err != nil:
 				return fmt.Errorf("demo: %w", err)
-			}
-			if once {
+			case once:
+				fmt.Fprintf(out, "\nTo look around in it:  %s demo\nThe real thing:        %[1]s serve\n", invocation())
 				cancel()
+			default:
+				d.invite(status)
 			}
 			return nil
 		})
@@ -173,7 +178,7 @@ func (d *demo) send(ctx context.Context, what string, flag directory.Flag, paylo
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(d.out, "  %-16s %-52s → %s  %4d ms\n", payload.PushKind(), what, answer.Code, time.Since(began).Milliseconds())
+	fmt.Fprintf(d.out, "  %-16s %s → %s  %4d ms\n", payload.PushKind(), text.Pad(what, 52, ' '), answer.Code, time.Since(began).Milliseconds())
 	if !answer.OK() {
 		return fmt.Errorf("%s: %s %s", what, answer.Code, answer.Message)
 	}
@@ -181,15 +186,15 @@ func (d *demo) send(ctx context.Context, what string, flag directory.Flag, paylo
 }
 
 // play binds the enterprise, edits it, and shows what came of it.
-func (d *demo) play(ctx context.Context) error {
+func (d *demo) play(ctx context.Context) (status admin.SyncStatus, err error) {
 	departments, users := sampleCompany()
 	public, err := os.ReadFile(filepath.Join(d.dir, config.PublicKeyFile))
 	if err != nil {
-		return fmt.Errorf("read public key: %w", err)
+		return status, fmt.Errorf("read public key: %w", err)
 	}
 	secret, err := secrets.EncryptFor(public, []byte("demo-client-secret"))
 	if err != nil {
-		return err
+		return status, err
 	}
 	fmt.Fprintln(d.out, "An enterprise binds the application; the marketplace pushes, signed:")
 	steps := []struct {
@@ -204,7 +209,7 @@ func (d *demo) play(ctx context.Context) error {
 	}
 	for _, s := range steps {
 		if err := d.send(ctx, s.what, s.flag, s.payload); err != nil {
-			return err
+			return status, err
 		}
 	}
 	fmt.Fprintln(d.out, "Then it edits them:")
@@ -227,14 +232,13 @@ func (d *demo) play(ctx context.Context) error {
 	}
 	for _, s := range edits {
 		if err := d.send(ctx, s.what, s.flag, s.payload); err != nil {
-			return err
+			return status, err
 		}
 	}
-	status, err := d.await(ctx)
-	if err != nil {
-		return err
+	if status, err = d.await(ctx); err != nil {
+		return status, err
 	}
-	return d.show(ctx, status)
+	return status, d.show(ctx, status)
 }
 
 // await asks the API until every target has what the store has.
@@ -284,6 +288,11 @@ func (d *demo) show(ctx context.Context, status admin.SyncStatus) error {
 	if status.HeldDeletions > 0 {
 		fmt.Fprintf(d.out, "The empty list deleted nobody: %d deletions are held until somebody decides.\n", status.HeldDeletions)
 	}
+	return nil
+}
+
+// invite tells a person where to look while the demo runs.
+func (d *demo) invite(status admin.SyncStatus) {
 	token := filepath.Join(d.dir, config.AdminTokenFile)
 	fmt.Fprintf(d.out, `
 Still running, until Ctrl-C:
@@ -297,7 +306,6 @@ Look further, from another terminal:
   %[6]s status --url %[1]s --token-file %[4]s
   %[6]s holds reject %[7]s --url %[1]s --token-file %[4]s --reason "a wrong export"
 `, d.base, d.config.BasePath, d.scimAt, token, filepath.Join(d.dir, scimTokenFile), invocation(), status.HeldPush)
-	return nil
 }
 
 // invocation is how to call this program again: `go run` leaves none behind.
@@ -324,11 +332,11 @@ func appendNodes(l list.Writer, nodes []*treeNode, depth int) {
 			l.AppendItem(fmt.Sprintf("… and %d more", len(nodes)-most))
 			return
 		}
-		text := n.OrgName + " " + n.OrgCode
+		item := n.OrgName + " " + n.OrgCode
 		if depth == 1 && len(n.Children) > 0 {
-			text += fmt.Sprintf(" (+%d)", len(n.Children))
+			item += fmt.Sprintf(" (+%d)", len(n.Children))
 		}
-		l.AppendItem(text)
+		l.AppendItem(item)
 		if depth > 1 && len(n.Children) > 0 {
 			l.Indent()
 			appendNodes(l, n.Children, depth-1)

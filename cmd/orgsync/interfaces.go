@@ -1,27 +1,33 @@
 package main
 
 import (
+	"cmp"
+	"fmt"
 	"net/http"
+	"net/url"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/openkoo/connector/admin"
+	"github.com/openkoo/connector/config"
 	"github.com/openkoo/connector/instance"
 	"github.com/openkoo/connector/marketplace"
 	"github.com/openkoo/connector/secrets"
+	"github.com/openkoo/connector/target/egress"
 )
 
 // openInstances wires the instance lifecycle with the provisioner that is
 // configured.
-func (a *app) openInstances(keyring secrets.Keyring) error {
+func (a *app) openInstances(keyring secrets.Keyring, registry prometheus.Registerer) error {
 	c := &a.config.Instances
 	provisioner, err := a.provisioner()
 	if err != nil {
 		return err
 	}
 	a.instances = instance.New(a.store, provisioner, keyring.Box, instance.Options{
-		Logger: a.logger, Patience: c.Patience, Lease: max(c.WebhookTimeout, c.Patience) * 2, Spreader: a.fanout,
+		Logger: a.logger, Patience: c.Patience, Lease: max(c.WebhookTimeout, c.Patience) * 2, Spreader: a.fanout, Registerer: registry,
 	})
 	return nil
 }
@@ -29,9 +35,30 @@ func (a *app) openInstances(keyring secrets.Keyring) error {
 func (a *app) provisioner() (instance.Provisioner, error) {
 	c := &a.config.Instances
 	if c.Provisioner == "webhook" {
-		return instance.NewWebhook(instance.WebhookOptions{URL: c.WebhookURL.Reveal(), Secret: c.WebhookSecret.Reveal(), Timeout: c.WebhookTimeout})
+		return sellersWebhook(c)
 	}
 	return instance.NewStatic(instance.Templates{FrontEndURL: c.FrontEndURL, AdminURL: c.AdminURL, Memo: c.Memo, License: c.License.Reveal()})
+}
+
+// sellersWebhook tells the seller's server. It may be in a private network, and
+// is told personal data: that goes in clear only where the operator says so.
+func sellersWebhook(c *config.Instances) (*instance.Webhook, error) {
+	trust, err := egress.TLS("")
+	if err != nil {
+		return nil, err
+	}
+	if u, err := url.Parse(c.WebhookURL.Reveal()); err == nil {
+		if err := egress.CheckPlaintext(u, c.Plaintext); err != nil {
+			return nil, fmt.Errorf("instances.webhookUrl: %w", err)
+		}
+	}
+	return instance.NewWebhook(instance.WebhookOptions{
+		URL: c.WebhookURL.Reveal(), Secret: c.WebhookSecret.Reveal(), Timeout: c.WebhookTimeout,
+		HTTP: &http.Transport{ // no Proxy: one from the environment would dial for us, unchecked
+			DialContext: egress.Dialer(true).DialContext, TLSClientConfig: trust, TLSHandshakeTimeout: 10 * time.Second,
+			ForceAttemptHTTP2: true, IdleConnTimeout: 90 * time.Second, MaxResponseHeaderBytes: 64 << 10,
+		},
+	})
 }
 
 // routes joins the marketplace's interfaces and the API; each answers what is
@@ -49,6 +76,9 @@ func (a *app) routes(api *admin.API, registry prometheus.Registerer) (http.Handl
 		return nil, err
 	}
 	api.Register(router)
+	if a.config.BasePath != "" { // else the production address is there
+		router.GET("/", a.frontPage)
+	}
 	// The API's own paths are refused in its own words.
 	notFound := func(c *gin.Context) {
 		if admin.Owns(c.Request.URL.Path) {
@@ -62,12 +92,22 @@ func (a *app) routes(api *admin.API, registry prometheus.Registerer) (http.Handl
 	return router, nil
 }
 
+// frontPage tells whoever opens the address in a browser what is here.
+func (a *app) frontPage(c *gin.Context) {
+	c.String(http.StatusOK, `orgsync is the production address of a seller on Huawei Cloud KooGallery (华为云商店).
+
+%-14s the marketplace calls here, signed: register this address in the seller console
+/api/v1        is it synced? the directory, its changes, deliveries; with the admin token
+/healthz       alive? and /readyz: ready? and /metrics, with the admin token
+`, a.config.BasePath)
+}
+
 // registerMarketplace adds the interfaces of both generations that are
 // switched on, and returns the door of the newest.
 func (a *app) registerMarketplace(router *gin.Engine, registry prometheus.Registerer) (*marketplace.Door, error) {
 	c := a.config
 	options := marketplace.Options{
-		Keys: c.KitKeys(), BasePath: c.BasePath, Window: c.Window, MaxBody: c.MaxBody, MaxBodies: c.MaxBodies, Logger: a.logger, Registerer: registry,
+		Keys: c.KitKeys(), BasePath: c.BasePath, Window: c.Window, MaxBody: c.MaxBody, Room: marketplace.NewRoom(cmp.Or(c.MaxBodies, 4*c.MaxBody)), Logger: a.logger, Registerer: registry,
 	}
 	var receiver marketplace.Receiver = a.intake
 	if c.Instances.RequireKnown {

@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/openkoo/connector/config"
+	"github.com/openkoo/connector/directory"
 )
 
 // newTestApp wires the connector with flags, over data of its own.
@@ -67,10 +69,28 @@ func TestProvisionersThatCannotWorkAreRefusedAtStart(t *testing.T) {
 	for want, flags := range map[string]map[string]any{
 		"instances.frontEndUrl":   {"instances.frontEndUrl": "https://app.example.com/{tenant}"},
 		"instances.webhookUrl":    {"instances.provisioner": "webhook", "instances.webhookUrl": "no address", "instances.webhookSecret": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="},
+		"plaintext: true":         {"instances.provisioner": "webhook", "instances.webhookUrl": "http://seller.example.com", "instances.webhookSecret": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="},
 		"instances.webhookSecret": {"instances.provisioner": "webhook", "instances.webhookUrl": "https://seller.example.com", "instances.webhookSecret": "whsec_short"},
 	} {
 		_, err := newTestApp(t, flags)
 		require.ErrorContains(t, err, want)
+	}
+}
+
+// The seller's server may be in a private network, but no setting leads to a
+// metadata service.
+func TestTheSellersServerIsNoMetadataService(t *testing.T) {
+	t.Parallel()
+	for address, says := range map[string]string{
+		"http://169.254.169.254/latest": "address is not allowed",
+		"http://127.0.0.1:1/hook":       "connection refused",
+	} {
+		webhook, err := sellersWebhook(&config.Instances{
+			WebhookURL: config.Secret(address), WebhookSecret: "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=", Plaintext: true, WebhookTimeout: time.Minute,
+		})
+		require.NoError(t, err)
+		_, err = webhook.Tell(t.Context(), &directory.Instance{}, &directory.InstanceEvent{Type: directory.EventCreated}, nil)
+		require.ErrorContains(t, err, says)
 	}
 }
 

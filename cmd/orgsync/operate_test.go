@@ -29,7 +29,7 @@ func TestStatusAnswersWithItsExitCode(t *testing.T) {
 	s := serve(t)
 	r := s.operate(t, "status")
 	require.Equal(t, 1, r.code())
-	require.Equal(t, "Nothing has been pushed yet.\n", r.out)
+	require.Equal(t, "Nothing has been pushed yet. Register the production address in the seller console (`orgsync keys`), or try it: `orgsync push --help`\n", r.out)
 
 	require.NoError(t, s.pushFile(t, "full", "", "d.csv", departments(30)).err)
 	r = s.operate(t, "status")

@@ -9,6 +9,19 @@ import (
 	"golang.org/x/term"
 )
 
+// widthOf is how wide a terminal is, in characters; 0 where w is none.
+func widthOf(w io.Writer) int {
+	file, isFile := w.(*os.File)
+	if !isFile {
+		return 0
+	}
+	width, _, err := term.GetSize(int(file.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
+
 // showProgress shows a bar where somebody can see it. done ends it.
 func showProgress(w io.Writer, message string, total int64) (tick func(n int64), done func(ok bool)) {
 	file, isFile := w.(*os.File)

@@ -17,15 +17,26 @@ import (
 // maxFindings bounds the findings of one kind that are shown in full.
 const maxFindings = 3
 
-// widestTitle bounds the column of titles, in characters; longer ones are folded.
-const widestTitle = 78
+// widestTitle and narrowestTitle bound the column of titles, in characters;
+// longer titles are folded.
+const widestTitle, narrowestTitle = 78, 24
+
+// titles is the column of titles beside others of so many characters, as wide as
+// the terminal lets it be.
+func titles(w io.Writer, others int) table.ColumnConfig {
+	most := widestTitle
+	if width := widthOf(w); width > 0 {
+		most = max(narrowestTitle, min(most, width-others))
+	}
+	return table.ColumnConfig{Number: 2, WidthMax: most, WidthMaxEnforcer: text.WrapSoft}
+}
 
 func listCases(w io.Writer, cases []simulate.Case) {
 	t := table.NewWriter()
 	t.SetOutputMirror(w)
 	t.SetStyle(table.StyleLight)
 	t.AppendHeader(table.Row{"Case", "What happens", "Spec"})
-	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, WidthMax: widestTitle, WidthMaxEnforcer: text.WrapSoft}})
+	t.SetColumnConfigs([]table.ColumnConfig{titles(w, len("| kit-v2-signature-01 |  | §4 updateInstanceStatus |"))})
 	for i := range cases {
 		t.AppendRow(table.Row{cases[i].ID, cases[i].Title, cases[i].Section})
 	}
@@ -38,7 +49,7 @@ func showSimulation(w io.Writer, report *simulate.Report) {
 	t.SetOutputMirror(w)
 	t.SetStyle(table.StyleLight)
 	t.AppendHeader(table.Row{"Case", "What happens", "Outcome", "ms"})
-	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, WidthMax: widestTitle, WidthMaxEnforcer: text.WrapSoft}})
+	t.SetColumnConfigs([]table.ColumnConfig{titles(w, len("| kit-v2-signature-01 |  | FAILED new-instance-per-repeat | 10000 |"))})
 	for i := range report.Results {
 		r := &report.Results[i]
 		outcome := "ok"

@@ -86,7 +86,7 @@ func showStatus(ctx context.Context, w io.Writer, client *apiClient, query url.V
 		return "", err
 	}
 	if len(all) == 0 {
-		fmt.Fprintln(w, "Nothing has been pushed yet.")
+		fmt.Fprintln(w, "Nothing has been pushed yet. Register the production address in the seller console (`orgsync keys`), or try it: `orgsync push --help`")
 		return state, nil
 	}
 	fmt.Fprintf(w, "State: %s\n", state)

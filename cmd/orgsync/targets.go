@@ -222,7 +222,7 @@ func buildTargets(configured []config.Target) ([]fanout.Target, error) {
 			continue
 		}
 		targets = append(targets, fanout.Target{
-			Name: t.Name, Type: t.Type, Connector: connector, Match: matchOf(t),
+			Name: t.Name, Type: t.Type, Connector: connector, Match: matchOf(t), Selection: selectionOf(t),
 			OnRevoke: fanout.Policy(t.OnRevoke), OnDelete: fanout.Policy(t.OnDelete),
 			OnFreeze: fanout.Policy(t.OnFreeze), OnRelease: fanout.Policy(t.OnRelease),
 			UserNames: fanout.Naming(t.UserNames), Mapping: mapped, Concurrency: t.Concurrency,
@@ -243,6 +243,17 @@ func removalsOf(t *config.Target) *fanout.RemovalLimit {
 		limit.Percent = *n
 	}
 	return &limit
+}
+
+// selectionOf names what matchOf lets through; empty for all production data.
+func selectionOf(t *config.Target) string {
+	tenants := slices.Compact(slices.Sorted(slices.Values(t.Tenants)))
+	if all := len(tenants) == 0 || slices.Contains(tenants, "*"); all && !t.TestData {
+		return ""
+	} else if all {
+		tenants = []string{"*"}
+	}
+	return fmt.Sprintf("test=%t %q", t.TestData, tenants)
 }
 
 // matchOf says which scopes a target wants: production data, or debugging data

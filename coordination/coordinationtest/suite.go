@@ -86,7 +86,7 @@ type bundle struct {
 }
 
 // testTimeout bounds a test: one that waits for what never comes fails.
-const testTimeout = 20 * time.Second
+const testTimeout = 2 * time.Minute
 
 func newBundle(t *testing.T, factory Factory) *bundle {
 	ctx, cancel := context.WithTimeout(t.Context(), testTimeout)

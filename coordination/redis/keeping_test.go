@@ -240,7 +240,7 @@ func TestTasksSurviveWipesWithoutRunningTwice(t *testing.T) {
 			}
 		}
 		return open == 0
-	}, 20*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 	cancel()
 	serving.Wait()
 }

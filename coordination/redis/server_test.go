@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,6 +23,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// Tests wait for the ends of leases more than they compute: some go on at
+	// once, on few cores too.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	// go-redis looks for a server that is away once a second, and only then
 	// finds out that it was closed.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
@@ -43,8 +49,12 @@ func open(t *testing.T, url string, options redis.Options) *redis.Coordinator {
 	if options.TaskPoll == 0 {
 		options.TaskPoll = 10 * time.Millisecond
 	}
-	if options.OpTimeout == 0 { // the machine may be busy with other tests
-		options.OpTimeout = 5 * time.Second
+	// The machine may be busy with other tests.
+	if options.OpTimeout == 0 {
+		options.OpTimeout = 20 * time.Second
+	}
+	if options.DialTimeout == 0 {
+		options.DialTimeout = 20 * time.Second
 	}
 	c, err := redis.Open(url, options)
 	require.NoError(t, err)

@@ -2,7 +2,6 @@ package explain
 
 import (
 	"bytes"
-	"crypto/hmac"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -44,7 +43,9 @@ func (r *Report) explainAnswer(a *Answer, keys []string, timeStamp string) {
 		r.find("Body-Sign does not have its form", `Write sign_type="HMAC-SHA256", signature="…", with the double quotes.`)
 		match = []string{"", looseSignature(header)}
 	}
-	r.judgeAnswer(a, keys, match[1], timeStamp)
+	if !r.judge(a.trial(match[1], timeStamp), keys) {
+		r.Valid = false
+	}
 }
 
 // looseSignature finds the signature in a header of another form.
@@ -57,28 +58,25 @@ func looseSignature(header string) string {
 	return strings.Trim(strings.TrimSpace(rest), `"'`)
 }
 
-func (r *Report) judgeAnswer(a *Answer, keys []string, given, timeStamp string) {
+func (a *Answer) trial(given, timeStamp string) trial {
 	bodies := [][]byte{a.Body}
 	if a.Cut {
 		bodies = append(bodies, append(bytes.Clone(a.Body), '\n'), append(bytes.Clone(a.Body), "\r\n"...))
 	}
-	for i, key := range keys {
-		for _, body := range bodies {
-			if hmac.Equal([]byte(given), []byte(base64HMAC(key, string(body)))) {
-				r.Steps = append(r.Steps, Step{"Verdict", fmt.Sprintf("the Body-Sign holds, made with key %d", i+1)})
-				return
+	return trial{
+		name: "Body-Sign", given: given,
+		right: func(key string) (all []string) {
+			for _, body := range bodies {
+				all = append(all, base64HMAC(key, string(body)))
 			}
-		}
+			return all
+		},
+		recognise: func(key string) (mistake, bool) { return recogniseAnswer(key, given, timeStamp, a.Body) },
+		stranger: mistake{
+			"No known mistake makes this Body-Sign: most likely another access key made it, or the body was changed after it was signed (a gateway that compresses or rewrites JSON)",
+			"Sign the bytes that are sent, as the last thing, with the access key that the call was signed with.",
+		},
 	}
-	r.Valid = false
-	for i, key := range keys {
-		if m, ok := recogniseAnswer(key, given, timeStamp, a.Body); ok {
-			r.find(m.cause+withKey(i), m.remedy)
-			return
-		}
-	}
-	r.find("No known mistake makes this Body-Sign: most likely another access key made it, or the body was changed after it was signed (a gateway that compresses or rewrites JSON)",
-		"Sign the bytes that are sent, as the last thing, with the access key that the call was signed with.")
 }
 
 // recogniseAnswer tries the known ways of signing an answer wrongly.

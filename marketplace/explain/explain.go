@@ -103,14 +103,14 @@ func Explain(r *Request, keys []string, window time.Duration, at time.Time) (*Re
 	report.missing(c)
 	canonical, err := marketplace.Canonical(c.body)
 	if err != nil {
-		report.find("The body cannot be canonicalised: "+err.Error(), "Send a JSON object in UTF-8.")
+		report.unreadable(r, err)
 		return report, nil
 	}
 	report.Steps = append(report.Steps, Step{"Canonical payload", excerpt(canonical)}, Step{"Signed text", c.formula()})
 	for i, key := range keys {
 		report.Steps = append(report.Steps, Step{fmt.Sprintf("Signature expected with key %d", i+1), c.sign(key, canonical)})
 	}
-	report.judge(c, keys, canonical)
+	report.Valid = c.signature != "" && report.judge(c.trial(canonical), keys)
 	report.clock(c, at, window)
 	return report, nil
 }
@@ -162,29 +162,61 @@ func (r *Report) missing(c *call) {
 	}
 }
 
-// judge finds out how the signature was made.
-func (r *Report) judge(c *call, keys []string, canonical []byte) {
-	if c.signature == "" {
-		return
+// unreadable says why a body makes no payload.
+func (r *Report) unreadable(request *Request, err error) {
+	switch {
+	case bytes.HasPrefix(request.Body, []byte("\ufeff")):
+		r.find("The body begins with a byte order mark, which is no JSON", "Write UTF-8 without it.")
+	case request.Lacks > 0:
+		r.find(fmt.Sprintf("The capture lacks %d of the body's %d bytes", request.Lacks, request.Lacks+int64(len(request.Body))),
+			"Capture the whole body: nothing can be said of a part.")
+	default:
+		r.find("The body cannot be read: "+err.Error(), "Send a JSON object in UTF-8; if the capture was cut off, capture all of it.")
 	}
-	given := strings.ToLower(strings.TrimSpace(c.signature))
+}
+
+// trial is a signature to be found out about.
+type trial struct {
+	name      string // as the verdict calls it
+	given     string
+	right     func(key string) []string // what would hold
+	recognise func(key string) (mistake, bool)
+	stranger  mistake // what is likeliest where no mistake is known
+}
+
+// judge finds out how a signature was made, and reports whether it holds.
+func (r *Report) judge(t trial, keys []string) bool {
 	for i, key := range keys {
-		for _, accepted := range [][]byte{canonical, c.body} {
-			if hmac.Equal([]byte(given), []byte(c.sign(key, accepted))) {
-				r.Valid = true
-				r.Steps = append(r.Steps, Step{"Verdict", fmt.Sprintf("the signature holds, made with key %d", i+1)})
-				return
+		for _, right := range t.right(key) {
+			if hmac.Equal([]byte(t.given), []byte(right)) {
+				r.Steps = append(r.Steps, Step{"Verdict", fmt.Sprintf("the %s holds, made with key %d", t.name, i+1)})
+				return true
 			}
 		}
 	}
 	for i, key := range keys {
-		if m, ok := c.recognise(key, given, canonical); ok {
+		if m, ok := t.recognise(key); ok {
 			r.find(m.cause+withKey(i), m.remedy)
-			return
+			return false
 		}
 	}
-	r.find("No known mistake makes this signature: most likely another access key signed it, or the body was changed on its way",
-		"Compare the access key with the seller console's, character by character; capture the body as bytes, before any framework parses and writes it again.")
+	r.find(t.stranger.cause, t.stranger.remedy)
+	return false
+}
+
+// trial is what the connector verifies: the canonical payload, or the body as it
+// came.
+func (c *call) trial(canonical []byte) trial {
+	given := strings.ToLower(strings.TrimSpace(c.signature))
+	return trial{
+		name: "signature", given: given,
+		right:     func(key string) []string { return []string{c.sign(key, canonical), c.sign(key, c.body)} },
+		recognise: func(key string) (mistake, bool) { return c.recognise(key, given, canonical) },
+		stranger: mistake{
+			"No known mistake makes this signature: most likely another access key signed it, or the body was changed on its way",
+			"Compare the access key with the seller console's, character by character; capture the body as bytes, before any framework parses and writes it again.",
+		},
+	}
 }
 
 // withKey names the key that a mistake was made with, if not the current one.

@@ -166,7 +166,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 	report := explained(t, "curl https://x/produceAPI/v2/singleOrgSync -d '[1]'")
 	require.False(t, report.Valid)
 	require.Contains(t, fmt.Sprint(report.Findings), "x-sign is missing")
-	require.Contains(t, fmt.Sprint(report.Findings), "cannot be canonicalised")
+	require.Contains(t, fmt.Sprint(report.Findings), "The body cannot be read")
 }
 
 // A report may be pasted into a ticket.

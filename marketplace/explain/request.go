@@ -6,22 +6,25 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httputil"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/spf13/pflag"
-	"mvdan.cc/sh/v3/shell"
+	"unicode/utf16"
 )
 
 // maxCapture bounds a capture, in bytes.
 const maxCapture = 64 << 20
+
+// maxReason bounds what is told of a capture that cannot be read, in bytes.
+const maxReason = 120
 
 // Request is a captured call.
 type Request struct {
@@ -29,6 +32,9 @@ type Request struct {
 	URL    *url.URL
 	Header http.Header
 	Body   []byte
+	// Lacks is how many bytes of the body the capture does not hold, as far as
+	// it says how long the body is.
+	Lacks int64
 	// At is when it was captured, zero where the capture does not say.
 	At time.Time
 	// Answer is what it was answered, nil where the capture does not say. A
@@ -42,7 +48,11 @@ func Parse(text []byte) (*Request, error) {
 	if len(text) > maxCapture {
 		return nil, fmt.Errorf("the capture is larger than %d MiB", maxCapture>>20)
 	}
+	text = inUTF8(text)
 	trimmed := bytes.TrimSpace(text)
+	if bare, ok := bytes.CutPrefix(trimmed, []byte("$ ")); ok {
+		trimmed = bytes.TrimSpace(bare) // the prompt was copied too
+	}
 	switch {
 	case len(trimmed) == 0:
 		return nil, errors.New("the capture is empty; want a curl command line, a HAR file, or a raw HTTP request")
@@ -53,8 +63,26 @@ func Parse(text []byte) (*Request, error) {
 	case bytes.HasPrefix(trimmed, []byte("HTTP/")):
 		return parseAnswer(bytes.TrimLeft(text, " \t\r\n"))
 	default:
-		return parseRaw(trimmed)
+		return parseRaw(bytes.TrimLeft(text, " \t\r\n"))
 	}
+}
+
+// inUTF8 undoes what editors and shells of Windows do to a file.
+func inUTF8(text []byte) []byte {
+	var order binary.ByteOrder
+	switch {
+	case bytes.HasPrefix(text, []byte("\xff\xfe")):
+		order = binary.LittleEndian
+	case bytes.HasPrefix(text, []byte("\xfe\xff")):
+		order = binary.BigEndian
+	default:
+		return bytes.TrimPrefix(text, []byte("\ufeff"))
+	}
+	units := make([]uint16, 0, len(text)/2)
+	for at := 2; at+1 < len(text); at += 2 {
+		units = append(units, order.Uint16(text[at:]))
+	}
+	return []byte(string(utf16.Decode(units)))
 }
 
 // split takes a raw message apart, whichever line breaks it has after it was
@@ -70,16 +98,32 @@ func split(text []byte) (head, body []byte) {
 
 func parseRaw(text []byte) (*Request, error) {
 	head, body := split(text)
-	// Copied from a browser it may say HTTP/2, as no request does on the wire.
+	// Copied from a browser or an editor it may say HTTP/2, or nothing, as no
+	// request does on the wire.
 	line, rest, _ := bytes.Cut(head, []byte("\r\n"))
-	if http2, ok := bytes.CutSuffix(line, []byte(" HTTP/2")); ok {
-		head = slices.Concat(http2, []byte(" HTTP/1.1\r\n"), rest)
+	if words := bytes.Fields(line); len(words) == 2 || (len(words) == 3 && string(words[2]) == "HTTP/2") {
+		head = slices.Concat(words[0], []byte(" "), words[1], []byte(" HTTP/1.1\r\n"), rest)
 	}
 	request, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(head)))
 	if err != nil {
-		return nil, fmt.Errorf("neither a curl command line, nor a HAR file, nor a raw HTTP request or answer: %w", err)
+		reason := err.Error() // which quotes the line it does not like
+		if len(reason) > maxReason {
+			reason = strings.ToValidUTF8(reason[:maxReason], "") + "…"
+		}
+		return nil, errors.New("neither a curl command line, nor a HAR file, nor a raw HTTP request or answer: " + reason)
 	}
-	return &Request{Method: request.Method, URL: request.URL, Header: request.Header, Body: body}, nil
+	length := request.ContentLength
+	switch {
+	case slices.Contains(request.TransferEncoding, "chunked"):
+		if whole, err := io.ReadAll(httputil.NewChunkedReader(bytes.NewReader(body))); err == nil {
+			body = whole
+		}
+	case length <= 0: // it does not say; an editor ends a file with a line break
+		body = bytes.TrimRight(body, " \t\r\n")
+	case length < int64(len(body)) && len(bytes.TrimSpace(body[length:])) == 0:
+		body = body[:length]
+	}
+	return &Request{Method: request.Method, URL: request.URL, Header: request.Header, Body: body, Lacks: max(0, length-int64(len(body)))}, nil
 }
 
 // parseAnswer reads what curl -i prints.
@@ -103,63 +147,6 @@ func parseAnswer(text []byte) (*Request, error) {
 	return &Request{URL: new(url.URL), Header: make(http.Header), Answer: answer}, nil
 }
 
-// parseCurl reads the flags that a copied request has. Others are passed over.
-func parseCurl(line string) (*Request, error) {
-	words, err := shell.Fields(line, func(string) string { return "" })
-	if err != nil {
-		return nil, fmt.Errorf("curl command line: %w", err)
-	}
-	flags := pflag.NewFlagSet("curl", pflag.ContinueOnError)
-	flags.ParseErrorsAllowlist.UnknownFlags = true
-	flags.SetOutput(io.Discard)
-	method := flags.StringP("request", "X", "", "")
-	headers := flags.StringArrayP("header", "H", nil, "")
-	address := flags.String("url", "", "")
-	data := flags.StringArrayP("data", "d", nil, "")
-	raw := flags.StringArray("data-raw", nil, "")
-	binary := flags.StringArray("data-binary", nil, "")
-	get := flags.BoolP("get", "G", false, "")
-	for _, quiet := range []string{"compressed", "location", "insecure", "silent", "include", "verbose"} {
-		flags.Bool(quiet, false, "")
-	}
-	for _, short := range []struct{ name, letter string }{{"k", "k"}, {"s", "s"}, {"i", "i"}, {"v", "v"}, {"L", "L"}} {
-		flags.BoolP("short-"+short.name, short.letter, false, "")
-	}
-	if err := flags.Parse(words[1:]); err != nil {
-		return nil, fmt.Errorf("curl command line: %w", err)
-	}
-	if *address == "" && flags.NArg() > 0 {
-		*address = flags.Arg(0)
-	}
-	body := strings.Join(slices.Concat(*data, *raw, *binary), "&")
-	if strings.HasPrefix(body, "@") {
-		return nil, fmt.Errorf("curl command line: its body is in the file %s; put the body itself in its place", body[1:])
-	}
-	header := make(http.Header)
-	for _, h := range *headers {
-		name, value, _ := strings.Cut(h, ":")
-		header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
-	}
-	if *get && body != "" {
-		*address, body = withQuery(*address, body), ""
-	}
-	if *method == "" {
-		*method = http.MethodGet
-		if body != "" {
-			*method = http.MethodPost
-		}
-	}
-	return newRequest(*method, *address, header, []byte(body))
-}
-
-// withQuery adds parameters to an address, as curl -G does.
-func withQuery(address, query string) string {
-	if strings.Contains(address, "?") {
-		return address + "&" + query
-	}
-	return address + "?" + query
-}
-
 func newRequest(method, address string, header http.Header, body []byte) (*Request, error) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -179,6 +166,7 @@ type harEntry struct {
 		Method, URL string
 		Headers     []harHeader
 		PostData    struct{ Text string }
+		BodySize    int64
 	}
 	Response struct {
 		Status  int
@@ -202,7 +190,7 @@ func (e *harEntry) request() (*Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	request.At = e.StartedDateTime
+	request.At, request.Lacks = e.StartedDateTime, max(0, e.Request.BodySize-int64(len(request.Body)))
 	if e.Response.Status == 0 || e.Response.Content.Text == "" {
 		return request, nil // no answer came, or its body was not recorded
 	}
@@ -219,6 +207,9 @@ func parseHAR(text []byte) (*Request, error) {
 	var archive har
 	if err := json.Unmarshal(text, &archive); err != nil {
 		return nil, fmt.Errorf("HAR file: %w", err)
+	}
+	if archive.Log.Entries == nil {
+		return nil, errors.New("this is JSON, and no HAR file; if it is the body of a call, capture the headers and the address as well: they hold the signature")
 	}
 	for i := range archive.Log.Entries {
 		request, err := archive.Log.Entries[i].request()

@@ -86,7 +86,11 @@ func explainV1(r *Request, f family, keys []string, at time.Time) *Report {
 	report := &Report{Steps: []Step{{"Generation", string(f) + ", " + r.Method + " " + r.URL.Path}}}
 	c, err := readV1(r, f)
 	if err != nil {
-		report.find("The parameters cannot be read: "+err.Error(), "Send a JSON object in UTF-8 (kit), or URL parameters that are encoded (base).")
+		if f == kitV1 {
+			report.unreadable(r, err)
+		} else {
+			report.find("The parameters cannot be read: "+err.Error(), "Send URL parameters that are encoded, in UTF-8.")
+		}
 		return report
 	}
 	joined := marketplace.JoinV1(c.params)
@@ -106,29 +110,22 @@ func explainV1(r *Request, f family, keys []string, at time.Time) *Report {
 		}[f])
 		return report
 	}
-	report.judgeV1(c, keys, joined)
+	report.Valid = report.judge(c.trial(joined), keys)
 	report.zone(c, at)
 	return report
 }
 
-// judgeV1 finds out how the token was made.
-func (r *Report) judgeV1(c *callV1, keys []string, joined string) {
+func (c *callV1) trial(joined string) trial {
 	given := strings.ReplaceAll(c.token, " ", "+") // a "+" that was not escaped arrives as a space
-	for i, key := range keys {
-		if hmac.Equal([]byte(given), []byte(c.sign(key, joined))) {
-			r.Valid = true
-			r.Steps = append(r.Steps, Step{"Verdict", fmt.Sprintf("the authToken holds, made with key %d", i+1)})
-			return
-		}
+	return trial{
+		name: "authToken", given: given,
+		right:     func(key string) []string { return []string{c.sign(key, joined)} },
+		recognise: func(key string) (mistake, bool) { return c.recognise(key, given, joined) },
+		stranger: mistake{
+			"No known mistake makes this authToken: most likely another access key made it, or a parameter was changed on its way",
+			"Compare the access key with the seller console's, character by character; capture the call before any gateway or framework touches it.",
+		},
 	}
-	for i, key := range keys {
-		if m, ok := c.recognise(key, given, joined); ok {
-			r.find(m.cause+withKey(i), m.remedy)
-			return
-		}
-	}
-	r.find("No known mistake makes this authToken: most likely another access key made it, or a parameter was changed on its way",
-		"Compare the access key with the seller console's, character by character; capture the call before any gateway or framework touches it.")
 }
 
 // location is where a V1 call's timeStamp is written (spec/marketplace.md §1.4).

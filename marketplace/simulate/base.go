@@ -40,6 +40,7 @@ func baseCases() chapter {
 		{21, client.V2, "expireTime has milliseconds", "§4 refreshInstance", expireTimeWithMillis},
 		{22, 0, "Parameters that nobody knows are ignored", "§3", unknownParameters},
 		{23, 0, "The debugging calls are stored and replayed after the release: all go on succeeding", "§0", replayedCalls},
+		{24, 0, "100 ids in one query are not too many", "§4 queryInstance", hundredIDs},
 	}}
 }
 

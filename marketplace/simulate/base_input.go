@@ -62,9 +62,20 @@ func refusedChange(activity string, members func(id string, l line) client.Membe
 }
 
 func tooManyIDs(s *scene) {
-	ids := make([]string, 101)
+	s.call("101 instances are queried", "queryInstance", query(s.strangers(101)...), invalid())
+}
+
+// hundredIDs are of instances that nobody has bought: that is for the server to
+// say, but not that they are too many.
+func hundredIDs(s *scene) {
+	s.call("100 instances are queried", "queryInstance", query(s.strangers(100)...), wants(WrongCode, codeUnknownInstance, codeSuccess, codeProcessing))
+}
+
+// strangers are ids of instances that nobody has bought.
+func (s *scene) strangers(n int) []string {
+	ids := make([]string, n)
 	for i := range ids {
 		ids[i] = s.id("i")
 	}
-	s.call("101 instances are queried", "queryInstance", query(ids...), invalid())
+	return ids
 }

@@ -38,7 +38,7 @@ func Catalogue() []Case {
 	var all []Case
 	for _, generation := range []client.Generation{client.V2, client.V1} {
 		for _, c := range []chapter{
-			kitCases(), kitBinding(), kitSignatures(), kitInput(), baseCases(), baseSignatures(), baseInput(), licenses(), lives(),
+			kitCases(), kitBinding(), kitSignatures(), kitInput(), baseCases(), baseSignatures(), baseInput(), onDemand(), licenses(), lives(),
 		} {
 			for _, e := range c.cases {
 				if e.only != 0 && e.only != generation {
@@ -55,7 +55,7 @@ func Catalogue() []Case {
 }
 
 // Default are the names of what a new SaaS product with the kit registers:
-// everything of V2 but the License.
+// everything of V2 but the License and what is sold on demand.
 func Default() []string { return []string{"kit-v2", "base-v2", "life-v2"} }
 
 // Select chooses the cases that one of the names stands for. A name is an id,

@@ -42,13 +42,16 @@ func kitCases() chapter {
 		{29, 0, "A user comes before the department", "§3.3", userFirst},
 		{30, 0, "A department with children is deleted", "§3.4", parentDeleted},
 		{31, 0, "The debugging calls are stored and replayed: all go on succeeding", "§0", replayedPushes},
+		{32, 0, "A department has no parentCode, alone and in the list", "§3.4", parentless},
+		{33, 0, "Users who lose the authorisation, and who are deleted, are named by userName alone", "§3.3", namedAlone},
+		{34, client.V2, "An application is modified: flag 2", "§3.2", applicationModified},
 	}}
 }
 
 func enterpriseAdded(s *scene) {
 	s.scope.InstanceID = s.instance()
-	s.push("the enterprise is added", directory.FlagAdd, s.enterprise())
 	s.bound = true
+	s.push("the enterprise is added", directory.FlagAdd, s.enterprise())
 }
 
 func enterpriseAddedAgain(s *scene) {
@@ -82,8 +85,8 @@ func (s *scene) withApplication(play func(*directory.ApplicationPush)) {
 		return
 	}
 	s.scope.InstanceID = s.instance()
-	s.push("before: the enterprise is bound", directory.FlagAdd, s.enterprise())
 	s.bound = true
+	s.push("before: the enterprise is bound", directory.FlagAdd, s.enterprise())
 	play(app)
 }
 
@@ -106,6 +109,14 @@ func applicationDeleted(s *scene) {
 		s.push("the application is added", directory.FlagAdd, app)
 		s.push("the application is deleted", directory.FlagDelete, app)
 		s.push("the application is deleted again", directory.FlagDelete, app, wants(DeleteNotIdempotent, codeSuccess))
+	})
+}
+
+func applicationModified(s *scene) {
+	s.withApplication(func(app *directory.ApplicationPush) {
+		s.push("the application is added", directory.FlagAdd, app)
+		app.ClientID = "client-renewed"
+		s.push("the application is modified", directory.FlagModify, app)
 	})
 }
 
@@ -138,6 +149,16 @@ func userCancelled(s *scene) {
 	s.push("a user is authorised", directory.FlagAdd, authorised(employee(1)))
 	s.push("the authorisation is cancelled", directory.FlagCancel, authorised(employee(1)))
 	s.push("the authorisation is cancelled again", directory.FlagCancel, authorised(employee(1)), wants(DeleteNotIdempotent, codeSuccess))
+}
+
+func namedAlone(s *scene) {
+	s.staff()
+	s.push("two users are authorised", directory.FlagAdd, authorised(employee(1), employee(2)))
+	alone := func(u directory.UserItem) change {
+		return set("userList", s.list(client.Members{{Name: "userName", Value: u.UserName}}))
+	}
+	s.push("the authorisation of one is cancelled", directory.FlagCancel, authorised(employee(1)), alone(employee(1)))
+	s.push("the other is deleted", directory.FlagDelete, authorised(employee(2)), alone(employee(2)))
 }
 
 func userDeleted(s *scene) {
@@ -187,6 +208,17 @@ func departmentDeleted(s *scene) {
 func strangeDepartmentDeleted(s *scene) {
 	s.bind()
 	s.push("a department is deleted that never was", directory.FlagDelete, department("nobody", "无", ""), wants(DeleteNotIdempotent, codeSuccess))
+}
+
+func parentless(s *scene) {
+	s.bind()
+	s.push("a top-level department is added", directory.FlagAdd, department("10", "总部", ""), without("parentCode"))
+	list, name := "orgInfoList", "orgName"
+	if s.generation == client.V1 {
+		list, name = "orgInfo", "name"
+	}
+	s.push("all departments", directory.FlagModify, fullList(),
+		set(list, s.list(client.Members{{Name: "orgCode", Value: "10"}, {Name: name, Value: "总部"}})))
 }
 
 func allDepartments(s *scene) {
@@ -303,8 +335,8 @@ func credentials(s *scene) {
 	s.scope.InstanceID = ""
 	enterprise := s.enterprise()
 	enterprise.OrderID = ""
-	s.push("the enterprise, without instance and order", directory.FlagAdd, enterprise)
 	s.bound = true
+	s.push("the enterprise, without instance and order", directory.FlagAdd, enterprise)
 	if app := s.application(); app != nil {
 		s.push("the application", directory.FlagAdd, app)
 	}

@@ -2,8 +2,10 @@ package simulate
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/marketplace/client"
 	"github.com/openkoo/connector/secrets"
 )
 
@@ -59,11 +61,27 @@ func authorised(users ...directory.UserItem) *directory.AuthPush {
 	return &directory.AuthPush{AppID: appID, Users: users}
 }
 
+// list is a list as the generation sends it: V1 has it in a string.
+func (s *scene) list(items ...client.Members) any {
+	if s.generation == client.V2 {
+		return items
+	}
+	texts := make([]string, len(items))
+	for i, item := range items {
+		text, err := item.JSON()
+		if err != nil {
+			s.cannot("make a list", err)
+		}
+		texts[i] = string(text)
+	}
+	return "[" + strings.Join(texts, ",") + "]"
+}
+
 // bind does what comes before the calls that a case is about.
 func (s *scene) bind() {
 	s.scope.InstanceID = s.instance()
+	s.bound = true // also where the answer gets lost
 	s.push("before: the enterprise is bound", directory.FlagAdd, s.enterprise())
-	s.bound = !s.over()
 	if app := s.application(); app != nil {
 		s.push("before: the application is synced", directory.FlagAdd, app)
 	}

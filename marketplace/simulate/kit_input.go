@@ -39,6 +39,7 @@ func kitInput() chapter {
 		{23, 0, "clientSecret is missing", "§3.2", refused(directory.FlagAdd, &directory.ApplicationPush{AppID: appID, ClientID: "c"}, without("clientSecret"))},
 		{24, 0, "clientSecret does not decrypt", "§3.2", undecryptable},
 		{25, 0, "The body is not JSON", "§2", notJSON},
+		{26, 0, "currentSyncTime is missing", "§3.3", refused(directory.FlagAdd, authorised(employee(1)), without("currentSyncTime"))},
 	}}
 }
 
@@ -60,8 +61,8 @@ func refused(flag directory.Flag, payload directory.Payload, changes ...change) 
 
 func undecryptable(s *scene) {
 	s.scope.InstanceID = s.instance()
-	s.push("before: the enterprise is bound", directory.FlagAdd, s.enterprise())
 	s.bound = true
+	s.push("before: the enterprise is bound", directory.FlagAdd, s.enterprise())
 	garbage := strings.Repeat("QUJDREVGR0hJSktM", 32) // Base64 of 384 bytes, as long as RSA-3072 makes
 	s.push("an application is added", directory.FlagAdd, &directory.ApplicationPush{AppID: appID, ClientID: "c", ClientSecret: garbage}, wants(AcceptsInput, codeClientSecret))
 }

@@ -29,6 +29,7 @@ type life struct {
 	scope  directory.Scope
 	bought []string
 	failed bool // to begin
+	ended  bool
 }
 
 // begun is the life of the scene's generation: begun here, or by a case before.
@@ -160,4 +161,5 @@ func lifeEnds(s *scene) {
 		s.call("the instance is released", "releaseInstance", query(id))
 		s.call("the instance is released again", "releaseInstance", query(id), wants(DeleteNotIdempotent, codeSuccess))
 	}
+	l.ended = !s.over()
 }

@@ -30,7 +30,7 @@ func TestEveryCaseHasANameOfItsOwn(t *testing.T) {
 	t.Parallel()
 	seen := make(map[string]bool)
 	for _, c := range simulate.Catalogue() {
-		require.Regexp(t, `^(kit|base|license|life)-v[12](-[a-z]+)?-\d\d$`, c.ID)
+		require.Regexp(t, `^(kit|base|ondemand|license|life)-v[12](-[a-z]+)?-\d\d$`, c.ID)
 		require.False(t, seen[c.ID], c.ID)
 		require.NotEmpty(t, c.Title, c.ID)
 		require.Regexp(t, `^§\d`, c.Section, c.ID)
@@ -58,7 +58,7 @@ func TestCasesAreSelectedByPartsOfTheirIDs(t *testing.T) {
 		_, err := simulate.Select(all, []string{"base", name})
 		require.ErrorContains(t, err, fmt.Sprintf("no case is called %q; `orgsync simulate --list` shows all", name))
 	}
-	rest, err := simulate.Without(all, []string{"v1", "license", "life"})
+	rest, err := simulate.Without(all, []string{"v1", "license", "ondemand", "life"})
 	require.NoError(t, err)
 	require.Equal(t, pick("kit-v2", "base-v2"), ids(rest))
 	_, err = simulate.Without(all, []string{"nobody"})

@@ -96,6 +96,9 @@ type Runner struct {
 // ErrUnreachable is a production address that has not answered once.
 var ErrUnreachable = errors.New("the production address does not answer")
 
+// interrupted is why a case is not played to its end after the run was told to.
+const interrupted = "interrupted"
+
 // patienceWithNone is how many calls in a row may go without an answer.
 const patienceWithNone = 3
 
@@ -176,7 +179,7 @@ func (r *Runner) Run(ctx context.Context) (*Report, error) {
 			return nil, fmt.Errorf("%w: %s: %s", ErrUnreachable, r.kit.Address, result.Finding.Got)
 		}
 		if ctx.Err() != nil {
-			r.stopped = "interrupted"
+			r.stopped = interrupted
 		}
 	}
 	r.tidy(ctx)
@@ -198,7 +201,7 @@ func (r *Runner) play(ctx context.Context, c *Case) Result {
 	result.Took, result.Calls = Seconds(time.Since(began)), r.calls.Load()-before
 	switch {
 	case ctx.Err() != nil:
-		result.Outcome, result.Reason = Skipped, "interrupted"
+		result.Outcome, result.Reason = Skipped, interrupted
 	case s.finding != nil:
 		result.Outcome, result.Finding = Failed, s.finding
 	case s.leftOut != "":
@@ -207,8 +210,18 @@ func (r *Runner) play(ctx context.Context, c *Case) Result {
 	return result
 }
 
-// tidy releases what was bought for all cases.
+// tidy takes away what was made for more than one case.
 func (r *Runner) tidy(ctx context.Context) {
+	if r.stopped == interrupted {
+		r.stopped = "" // nothing more is played, but this
+	}
+	for generation, l := range r.lives {
+		if !l.ended { // it was not to be, or came to nothing
+			s := r.scene(ctx, &Case{generation: generation})
+			s.scope, s.bought, s.bound = l.scope, l.bought, true
+			s.tidy()
+		}
+	}
 	for generation, id := range r.instances {
 		if !r.plays("base-" + generation.String()) {
 			continue // it was made up

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/marketplace/client"
@@ -296,14 +297,23 @@ func (s *scene) leaveOut(reason string) {
 	}
 }
 
-// tidy takes away what the case has made. What comes of it is not judged; but
-// where it is not answered it is not tried again, for each try takes its time.
+// timeToTidy is how long what was made is taken away after a run was told to end.
+const timeToTidy = 10 * time.Second
+
+// tidy takes away what the case has made, also when the run is told to end. What
+// comes of it is not judged; but where it is not answered it is not tried again,
+// for each try takes its time.
 func (s *scene) tidy() {
-	if s.stopped != "" || s.untidy || s.ctx.Err() != nil {
+	if s.stopped != "" || s.untidy {
 		return
 	}
 	after := *s
 	after.tidying = true
+	if s.ctx.Err() != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), timeToTidy)
+		defer cancel()
+		after.ctx = ctx
+	}
 	clean := func(call func()) {
 		if after.finding, after.leftOut = nil, ""; !s.untidy {
 			call()

@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -26,7 +28,7 @@ func TestProductionAddresses(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	t.Run("the connector passes", func(t *testing.T) { passes(t, h) })
-	for _, s := range wrongServers() {
+	for _, s := range slices.Concat(wrongServers(), wrongShops()) {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			options := h.options(h.worse(t, s.lie()).URL)
@@ -52,6 +54,7 @@ func TestProductionAddresses(t *testing.T) {
 	t.Run("a user name that is encrypted", func(t *testing.T) { t.Parallel(); encryptsUser(t, h) })
 	t.Run("a server that falls silent", func(t *testing.T) { t.Parallel(); fallsSilent(t, h) })
 	t.Run("a run that is interrupted", func(t *testing.T) { t.Parallel(); interrupted(t, h) })
+	t.Run("a run takes away what it has made", func(t *testing.T) { t.Parallel(); takesAway(t, h) })
 	t.Run("without the public key", func(t *testing.T) { t.Parallel(); withoutPublicKey(t, h) })
 }
 
@@ -166,6 +169,49 @@ func interrupted(t *testing.T, h *house) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.Equal(t, []int{1, 0, 2}, []int{report.Passed, report.Failed, report.Skipped})
 	require.Equal(t, "interrupted", report.Results[2].Reason)
+}
+
+// leavesNothing counts what a run makes at the server and takes away again.
+func leavesNothing(t *testing.T, h *house, stopAt func(*call) bool, only ...string) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var mu sync.Mutex
+	left := make(map[string]bool)
+	server := h.worse(t, func(_ http.ResponseWriter, c *call, r *reply) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		enterprise := fmt.Sprint("enterprise ", c.members["instanceId"], "/", c.members["tenantId"])
+		switch {
+		case c.is("activity", "newInstance"):
+			left[fmt.Sprint("instance ", r.text["instanceId"])] = true
+		case c.is("activity", "releaseInstance"):
+			delete(left, fmt.Sprint("instance ", c.members["instanceId"]))
+		case c.kit("tenantSync") && c.is("flag", 0):
+			delete(left, enterprise)
+		case c.kit("tenantSync"):
+			left[enterprise] = true
+		}
+		if stopAt != nil && stopAt(c) {
+			cancel()
+		}
+		return false
+	})
+	_, err := runIn(ctx, t, h.options(server.URL), only...)
+	if stopAt != nil {
+		require.ErrorIs(t, err, context.Canceled)
+	} else {
+		require.NoError(t, err)
+	}
+	require.Empty(t, left)
+}
+
+func takesAway(t *testing.T, h *house) {
+	everything := []string{"kit-v2-01", "kit-v2-03", "base-v2-02", "life"}
+	leavesNothing(t, h, nil, everything...)
+	leavesNothing(t, h, nil, "life-v2-01", "life-v1-02", "base-v2-01") // lives that are not played to their end
+	leavesNothing(t, h, renames, everything...)
+	leavesNothing(t, h, func(c *call) bool { return c.is("activity", "upgradeInstance") }, everything...)
+	leavesNothing(t, h, func(c *call) bool { return c.kit("authSync") && c.is("flag", 3) }, everything...)
 }
 
 func withoutPublicKey(t *testing.T, h *house) {

@@ -106,7 +106,7 @@ func wrongServers() []wrongServer {
 				r.Header().Del("Body-Sign")
 			}
 		}), found(simulate.MissingBodySign, concat(numbered("kit-v1-signature", 10, 13), numbered("kit-v1-input", 1, 2), numbered("kit-v1-input", 5, 14),
-			[]string{"kit-v1-input-16"}, numbered("kit-v1-input", 18, 25))...), nil},
+			[]string{"kit-v1-input-16"}, numbered("kit-v1-input", 18, 26))...), nil},
 		{"Body-Sign with the key and something more", []string{"base-v1-01", "base-v1-input", "kit-v2-01"}, lie(func(c *call, r *reply) {
 			if c.v1() {
 				r.Header().Set("Body-Sign", marketplace.BodySign(accessKey+fmt.Sprint(c.members["timeStamp"]), r.Body.Bytes()))
@@ -120,7 +120,7 @@ func wrongServers() []wrongServer {
 		{"not idempotent delete", []string{"kit", "base"}, notIdempotentDelete, refusesRepeatedDeletes(), nil},
 		{"500s", []string{"kit-v2", "life"}, instead(func(c *call) bool { return c.kit("authSync") && c.is("flag", 3) }, func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "Internal Server Error", http.StatusInternalServerError)
-		}), found(simulate.ServerError, concat([]string{"kit-v2-13", "kit-v2-31", "kit-v2-binding-03"}, both("life-*", "02", "03"))...), nil},
+		}), found(simulate.ServerError, concat([]string{"kit-v2-13", "kit-v2-31", "kit-v2-33", "kit-v2-binding-03"}, both("life-*", "02", "03"))...), nil},
 		{"a web page of a firewall for what is large", []string{"kit-v2", "life-v1"}, instead(func(c *call) bool { return len(c.body) > 64<<10 }, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
 			_, _ = io.WriteString(w, "<html>\x1b[31mblocked</html>")
@@ -192,6 +192,29 @@ func wrongServers() []wrongServer {
 		}), found(simulate.BadEncryption, "base-v1-15"), nil},
 		{"slow", []string{"kit-v2-05", "base-v2-19"}, lie(func(*call, *reply) {}), found(simulate.SlowAnswer, "kit-v2-05", "base-v2-19"),
 			func(o *simulate.Options) { o.Slow = 1 }},
+	}
+}
+
+// wrongShops are wrong about orders and about what may be left out.
+func wrongShops() []wrongServer {
+	return []wrongServer{
+		{"an instance for each call of what is sold on demand", []string{"ondemand"}, lie(func(c *call, r *reply) {
+			if r.text["instanceId"] != nil {
+				r.set("instanceId", c.members["businessId"])
+			}
+		}), found(simulate.NewInstancePerRepeat, "ondemand-v2-01", "ondemand-v1-02"), nil},
+		{"one instance for all products of an order", []string{"ondemand"}, sharedInstance, found(simulate.SharedInstance, both("ondemand-*", "03")...), nil},
+		{"a hundred ids are too many", []string{"base-v1", "base-v2-06", "base-v2-24"}, lie(func(c *call, r *reply) {
+			if strings.Count(fmt.Sprint(c.members["instanceId"]), ",") > 50 {
+				r.code("000002")
+			}
+		}), found(simulate.WrongCode, both("base-*", "24")...), nil},
+		{"members that may be left out are asked for", both("kit-*", "11", "13", "14", "16", "32", "33"), lie(func(c *call, r *reply) {
+			list := fmt.Sprint(c.members["orgInfoList"], c.members["orgInfo"], c.members["userList"])
+			if (c.kit("singleOrgSync") && c.members["parentCode"] == nil) || strings.Contains(list, "userName:sim00001]") || strings.Contains(list, `{"userName":"sim00001"}`) {
+				r.code("000002")
+			}
+		}), found(simulate.WrongCode, both("kit-*", "32", "33")...), nil},
 	}
 }
 

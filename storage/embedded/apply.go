@@ -109,7 +109,7 @@ func (s *Store) apply(ctx context.Context, t *tx, id int64, plan *directory.Plan
 	}
 	last := int64(0)
 	if !plan.Empty() {
-		last = t.w.seq
+		last = t.w.seq.Load()
 	}
 	full, incremental, err := encodeMark(from)
 	if err != nil {

@@ -123,9 +123,9 @@ func checkAfterCrash(t *testing.T, dir string, accepted, applied map[string]bool
 	}
 	// Every push that is there is there with its three departments.
 	perPush := make(map[string]int)
-	total, after := 0, int64(0)
+	total, after := 0, storage.Place{}
 	for {
-		changes, err := store.Changes(ctx, after, 1000)
+		changes, next, err := store.Changes(ctx, after, 1000)
 		require.NoError(t, err)
 		if len(changes) == 0 {
 			break
@@ -134,9 +134,11 @@ func checkAfterCrash(t *testing.T, dir string, accepted, applied map[string]bool
 			id, _, _ := strings.Cut(change.Key, "/")
 			perPush[id]++
 			total++
-			require.Greater(t, change.Seq, after)
-			after = change.Seq
+			require.Greater(t, change.Seq, after.Seq)
+			after.Seq = change.Seq
 		}
+		require.Equal(t, after.Seq, next.Seq)
+		after = next
 	}
 	for id := range applied {
 		require.Equal(t, 3, perPush[id])

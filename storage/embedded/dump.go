@@ -25,7 +25,8 @@ func (s *Store) Dump(ctx context.Context) iter.Seq2[storage.Dumped, error] {
 			{"SELECT e.scope, " + entityColumns + " FROM entities e", s.dumpEntity},
 			{"SELECT " + recordColumns + ", j.raw, j.decisions FROM journal j JOIN scopes s ON s.id = j.scope", dumpPush},
 			{"SELECT t.target, t.failed_at, " + slotColumns + " FROM slots t", s.dumpSlot},
-			{"SELECT target, seq, rendering FROM relays", dumpRelay},
+			{"SELECT target, seq, rendering, selection FROM relays", dumpRelay},
+			{"SELECT id, COALESCE(until, 0) FROM feed_epochs", dumpEpoch},
 			{"SELECT data FROM targets", dumpTarget},
 			{"SELECT i.data, i.version, i.changed_at, (SELECT json_group_array(order_key) FROM" +
 				" (SELECT order_key FROM instance_orders o WHERE o.dataset = i.dataset AND o.instance_id = i.id ORDER BY order_key)) FROM instances i", dumpInstance},
@@ -113,7 +114,7 @@ func (s *Store) dumpSlot(ctx context.Context, rows *sql.Rows) (d storage.Dumped,
 
 func dumpRelay(_ context.Context, rows *sql.Rows) (d storage.Dumped, err error) {
 	d.Relay = &storage.DumpedRelay{}
-	return d, rows.Scan(&d.Relay.Target, &d.Relay.Seq, &d.Relay.Rendering)
+	return d, rows.Scan(&d.Relay.Target, &d.Relay.Seq, &d.Relay.Rendering, &d.Relay.Selection)
 }
 
 func dumpTarget(_ context.Context, rows *sql.Rows) (d storage.Dumped, err error) {

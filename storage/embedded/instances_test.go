@@ -24,7 +24,7 @@ func TestOldDatabaseLearnsInstances(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, store.Close())
 	db := openRaw(t, filepath.Join(dir, embedded.FileName))
-	_, err = db.ExecContext(t.Context(), undoResyncs+undoRendering+undoTargets+"ALTER TABLE journal DROP COLUMN decided_at; DROP TABLE instances; DROP TABLE instance_orders; PRAGMA user_version = 1")
+	_, err = db.ExecContext(t.Context(), undoFeed+undoSelection+undoResyncs+undoRendering+undoTargets+"ALTER TABLE journal DROP COLUMN decided_at; DROP TABLE instances; DROP TABLE instance_orders; PRAGMA user_version = 1")
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 
@@ -51,7 +51,7 @@ func TestOldDatabaseLearnsWhenItWasDecided(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, store.Close())
 	db := openRaw(t, filepath.Join(dir, embedded.FileName))
-	_, err = db.ExecContext(t.Context(), undoResyncs+undoRendering+undoTargets+"ALTER TABLE journal DROP COLUMN decided_at; PRAGMA user_version = 2")
+	_, err = db.ExecContext(t.Context(), undoFeed+undoSelection+undoResyncs+undoRendering+undoTargets+"ALTER TABLE journal DROP COLUMN decided_at; PRAGMA user_version = 2")
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 

@@ -130,6 +130,9 @@ func (s *Store) ApplyAccepted(ctx context.Context, pushID string, plan storage.P
 		return nil, fmt.Errorf("push %s is applied: %w", pushID, storage.ErrConflict)
 	}
 	planned, err := s.planAside(ctx, record.Scope, scopeID, plan)
+	if errors.Is(err, storage.ErrLater) {
+		return nil, err
+	}
 	if err != nil {
 		if dropErr := s.dropRecord(ctx, pushID); dropErr != nil {
 			return nil, errors.Join(err, dropErr)

@@ -86,8 +86,11 @@ func (s *Store) loadOne(ctx context.Context, t *tx, d *storage.Dumped) error {
 	case d.Slot != nil:
 		return s.loadSlot(ctx, t, d.Slot)
 	case d.Relay != nil:
-		_, err := t.exec(ctx, "INSERT OR REPLACE INTO relays (target, seq, rendering) VALUES (?, ?, ?)", d.Relay.Target, d.Relay.Seq, d.Relay.Rendering)
+		_, err := t.exec(ctx, "INSERT OR REPLACE INTO relays (target, seq, rendering, selection) VALUES (?, ?, ?, ?)",
+			d.Relay.Target, d.Relay.Seq, d.Relay.Rendering, d.Relay.Selection)
 		return err
+	case d.Epoch != nil:
+		return loadEpoch(ctx, t, d.Epoch)
 	case d.Target != nil:
 		return writeTarget(ctx, t, d.Target)
 	case d.Instance != nil:
@@ -115,7 +118,7 @@ func (s *Store) loadState(ctx context.Context, t *tx, d *storage.DumpedState) er
 			texts[i] = string(text)
 		}
 	}
-	t.w.seq = max(t.w.seq, d.Seq)
+	t.w.loaded(d.Seq)
 	_, err = t.exec(ctx, "UPDATE scopes SET full_time = ?, full_digest = ?, departments = ?, parent_missing = ?, users = ?, applications = ?,"+
 		" seq = ?, hold = ?, last_full = ?, last_incremental = ? WHERE id = ?",
 		int64(d.FullTime), d.FullDigest, d.Departments, d.ParentMissing, d.Users, d.Applications, d.Seq, texts[0], texts[1], texts[2], id)
@@ -138,7 +141,7 @@ func (s *Store) loadEntity(ctx context.Context, t *tx, d *storage.DumpedEntity) 
 	if d.Data != "" {
 		data = d.Data
 	}
-	t.w.seq = max(t.w.seq, d.Seq)
+	t.w.loaded(d.Seq)
 	_, err = t.exec(ctx, oneEntity, id, uint8(d.Kind), d.Key, d.Name, d.Parent, flags, d.Version, d.Seq, int64(d.SourceTime), millis(d.ChangedAt), data)
 	return err
 }

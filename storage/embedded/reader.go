@@ -162,58 +162,6 @@ func (s *Store) Applications(ctx context.Context, f storage.EntityFilter, page s
 	return list(ctx, s, directory.KindApplication, f, page, (*row).application)
 }
 
-// Changes implements storage.Reader.
-func (s *Store) Changes(ctx context.Context, after int64, limit int) ([]storage.Change, error) {
-	rows, err := s.read.QueryContext(ctx, "SELECT e.scope, "+entityColumns+" FROM entities e WHERE seq > ? ORDER BY seq LIMIT ?", after, storage.Page{Limit: limit}.Size())
-	if err != nil {
-		return nil, fmt.Errorf("read change feed: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var changes []storage.Change
-	for rows.Next() {
-		var e row
-		var scopeID int64
-		if err := e.scan(rows, &scopeID); err != nil {
-			return nil, fmt.Errorf("read change feed: %w", err)
-		}
-		scope, err := s.scopeName(ctx, s.read, scopeID)
-		if err != nil {
-			return nil, err
-		}
-		change, err := e.feedEntry(scope)
-		if err != nil {
-			return nil, err
-		}
-		changes = append(changes, change)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("read change feed: %w", err)
-	}
-	return changes, nil
-}
-
-func (e *row) feedEntry(scope directory.Scope) (c storage.Change, err error) {
-	c = storage.Change{Seq: e.seq, Scope: scope, Kind: e.kind, Key: e.key, Deleted: e.flags&flagDeleted != 0}
-	switch e.kind {
-	case directory.KindTenant:
-		var t directory.Tenant
-		t, err = e.tenant()
-		c.Tenant = &t
-	case directory.KindDepartment:
-		d := e.department()
-		c.Department = &d
-	case directory.KindUser:
-		var u directory.User
-		u, err = e.user()
-		c.User = &u
-	case directory.KindApplication:
-		var a directory.Application
-		a, err = e.application()
-		c.Application = &a
-	}
-	return c, err
-}
-
 // Pushes implements storage.Reader.
 func (s *Store) Pushes(ctx context.Context, f storage.PushFilter, page storage.Page) ([]storage.Record, string, error) {
 	where, args := scopeWhere(f.Dataset, f.InstanceID, f.TenantID)

@@ -12,13 +12,14 @@ import (
 )
 
 // markSlots makes slots due for the versions of a list of keys and versions. A
-// slot that is there keeps what is known of the target's side and starts its
-// attempts anew.
+// slot of an older version keeps what is known of the target's side and starts
+// its attempts anew.
 const markSlots = "INSERT" + undone + "INTO slots (target, scope, kind, key, state, desired, dirty_since, due_at)" +
 	" SELECT ?1, ?2, ?3, c.value ->> 0, 1, c.value ->> 1, ?5, ?5 FROM json_each(?4) c WHERE true" + onMark
 
-const onMark = " ON CONFLICT DO UPDATE SET desired = MAX(desired, excluded.desired), marks = marks + 1, attempts = 0, state = 1, error_class = '', last_error = ''," +
-	" dirty_since = CASE WHEN " + atRest + " THEN excluded.dirty_since ELSE dirty_since END, due_at = excluded.due_at"
+const onMark = " ON CONFLICT DO UPDATE SET desired = excluded.desired, marks = marks + 1, attempts = 0, state = 1, error_class = '', last_error = ''," +
+	" dirty_since = CASE WHEN " + atRest + " THEN excluded.dirty_since ELSE dirty_since END, due_at = excluded.due_at" +
+	" WHERE excluded.desired > desired"
 
 // markUsers makes the slots of users due whose look depends on something else
 // that changed. Only users already relayed have one; the others come by themselves.
@@ -28,10 +29,12 @@ const markUsers = "UPDATE" + undone + "slots SET marks = marks + 1, attempts = 0
 
 // allUsers are those of a tenant; usersOf are those of a department, and their
 // memberships but for those that are in its group and at rest: the group may
-// have come, or gone, while a round decided without it.
+// have come, or gone, while a round decided without it. What is unheld waits for
+// no decision.
 const (
 	allUsers = " AND kind = 2"
-	usersOf  = " AND kind IN (2, 4) AND (kind = 2 OR state <> 4 OR grp <> ?) AND key IN (SELECT key FROM entities INDEXED BY entities_parent WHERE scope = ? AND kind = 3 AND parent = ? AND flags & 1 = 0)"
+	unheld   = " AND state <> 6"
+	usersOf  = unheld + " AND kind IN (2, 4) AND (kind = 2 OR state <> 4 OR grp <> ?) AND key IN (SELECT key FROM entities INDEXED BY entities_parent WHERE scope = ? AND kind = 3 AND parent = ? AND flags & 1 = 0)"
 )
 
 // Relay implements storage.Fanout.
@@ -43,6 +46,9 @@ func (s *Store) Relay(ctx context.Context, targetName string, options storage.Re
 	read := 0
 	touched := make(map[int64]directory.Scope)
 	err = s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+		if _, known, err := selectionOf(ctx, t, targetName); err != nil || known != options.Selection {
+			return err
+		}
 		changes, cursor, err := s.nextChanges(ctx, t, targetName, limit)
 		if err != nil || len(changes) == 0 {
 			return err
@@ -79,6 +85,33 @@ func (s *Store) Relay(ctx context.Context, targetName string, options storage.Re
 	}
 	sortedScopes(scopes)
 	return read, scopes, nil
+}
+
+// Select implements storage.Fanout.
+func (s *Store) Select(ctx context.Context, targetName, selection string) (again bool, err error) {
+	err = s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+		seq, known, err := selectionOf(ctx, t, targetName)
+		if err != nil || known == selection {
+			return err
+		}
+		again = seq > 0
+		_, err = t.exec(ctx, "INSERT INTO relays (target, seq, selection) VALUES (?, 0, ?) ON CONFLICT DO UPDATE SET seq = 0, selection = excluded.selection",
+			targetName, selection)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("select what is relayed to %s: %w", targetName, err)
+	}
+	return again, nil
+}
+
+// selectionOf is what the relay of a target lets through, and how far it came.
+func selectionOf(ctx context.Context, q querier, targetName string) (seq int64, selection string, err error) {
+	err = q.QueryRowContext(ctx, "SELECT seq, selection FROM relays WHERE target = ?", targetName).Scan(&seq, &selection)
+	if errors.Is(err, errNoRows) {
+		err = nil
+	}
+	return seq, selection, err
 }
 
 // behind asks a reader first, so that a target that has caught up costs the
@@ -165,7 +198,7 @@ func relayOne(ctx context.Context, t *tx, targetName string, options storage.Rel
 	case directory.KindUser:
 		due.add(c, storage.SlotUser, storage.SlotMembership)
 	case directory.KindTenant:
-		_, err := t.exec(ctx, markUsers+allUsers, now, now, targetName, c.scope)
+		_, err := t.exec(ctx, markUsers+unheld+allUsers, now, now, targetName, c.scope)
 		return err
 	case directory.KindApplication:
 	}

@@ -41,6 +41,10 @@ func (s *Store) Rerender(ctx context.Context, targetName, fingerprint string) (i
 	return total, nil
 }
 
+// rerenderOne makes one slot due. What it was cleared for has been done.
+const rerenderOne = "UPDATE slots SET marks = marks + 1, attempts = 0, state = 1, error_class = '', last_error = '', cleared = CASE state WHEN 4 THEN 0 ELSE cleared END," +
+	" dirty_since = CASE state WHEN 4 THEN ? ELSE dirty_since END, due_at = ? WHERE target = ? AND scope = ? AND kind = ? AND key = ?"
+
 func rerenderSome(ctx context.Context, t *tx, targetName string, from *place) (n int, more bool, err error) {
 	rows, err := t.QueryContext(ctx, "SELECT scope, kind, key, state FROM slots WHERE target = ? AND (scope, kind, key) > (?, ?, ?) ORDER BY scope, kind, key LIMIT ?",
 		targetName, from.scope, from.kind, from.key, rerenderStep)
@@ -53,7 +57,7 @@ func rerenderSome(ctx context.Context, t *tx, targetName string, from *place) (n
 	}
 	now := millis(t.now)
 	for _, at := range places {
-		if _, err := t.exec(ctx, markUsers+" AND kind = ? AND key = ?", now, now, targetName, at.scope, at.kind, at.key); err != nil {
+		if _, err := t.exec(ctx, rerenderOne, now, now, targetName, at.scope, at.kind, at.key); err != nil {
 			return 0, false, err
 		}
 	}
@@ -70,7 +74,7 @@ func renderedPlaces(rows *sql.Rows, from *place) (places []place, seen int, err 
 			return nil, 0, errors.Join(err, rows.Close())
 		}
 		seen++
-		if from.kind <= 2 && state >= 4 { // departments and users, delivered or dead
+		if from.kind <= 2 && (state == 4 || state == 5) { // departments and users, delivered or dead
 			places = append(places, *from)
 		}
 	}

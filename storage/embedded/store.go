@@ -28,13 +28,20 @@ var schema string
 var countsSchema string
 
 // schemaVersion is what this program reads and writes (PRAGMA user_version).
-const schemaVersion = 7
+const schemaVersion = 9
 
 // FileName is the database's name in its directory.
 const FileName = "orgsync.db"
 
 // lockFile is what the process that has the directory holds a lock on.
 const lockFile = "orgsync.lock"
+
+// lockPatience is how long a write waits for another program that has locked
+// the database: a push is answered within 5 s, whatever is wrong with the store.
+const lockPatience = 4 * time.Second
+
+// maxIdleLog bounds the write-ahead log once it has been written back, in bytes.
+const maxIdleLog = 16 << 20
 
 // Options shape a store; the zero value serves.
 type Options struct {
@@ -43,7 +50,8 @@ type Options struct {
 	// MaxPages bounds the database file in pages of 4 KiB, 0 for no bound.
 	MaxPages int
 
-	driver string // of database/sql; tests look over its shoulder
+	driver   string        // of database/sql; tests look over its shoulder
+	patience time.Duration // default lockPatience
 }
 
 // Store is the embedded store. Its methods may be called from many goroutines.
@@ -78,6 +86,9 @@ func Open(ctx context.Context, dir string, options Options) (*Store, error) {
 	}
 	if options.driver == "" {
 		options.driver = "sqlite"
+	}
+	if options.patience <= 0 {
+		options.patience = lockPatience
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w; set ORGSYNC_DATA_DIR to one that can be written", err)
@@ -115,7 +126,7 @@ func (s *Store) open(ctx context.Context, path string) error {
 	if err := file.Close(); err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
-	if s.write, err = sql.Open(s.options.driver, dsn(path, false)); err != nil {
+	if s.write, err = sql.Open(s.options.driver, dsn(path, false, s.options.patience)); err != nil {
 		return fmt.Errorf("open database: %w", err)
 	}
 	s.write.SetMaxOpenConns(1)
@@ -131,7 +142,7 @@ func (s *Store) open(ctx context.Context, path string) error {
 			return errors.Join(fmt.Errorf("bound database: %w", err), conn.Close())
 		}
 	}
-	if s.read, err = openPool(s.options.driver, dsn(path, true)); err != nil {
+	if s.read, err = openPool(s.options.driver, dsn(path, true, s.options.patience)); err != nil {
 		return errors.Join(fmt.Errorf("open database: %w", err), conn.Close())
 	}
 	var seq int64
@@ -142,9 +153,9 @@ func (s *Store) open(ctx context.Context, path string) error {
 	return nil
 }
 
-func dsn(path string, readOnly bool) string {
+func dsn(path string, readOnly bool, patience time.Duration) string {
 	query := url.Values{}
-	query.Add("_pragma", "busy_timeout(10000)")
+	query.Add("_pragma", fmt.Sprintf("busy_timeout(%d)", patience.Milliseconds()))
 	query.Add("_pragma", "journal_mode(WAL)")
 	query.Add("_pragma", "synchronous(FULL)")
 	query.Add("_pragma", "temp_store(MEMORY)")
@@ -153,8 +164,10 @@ func dsn(path string, readOnly bool) string {
 		query.Add("_pragma", "cache_size(-8000)")
 	} else {
 		query.Add("_pragma", "cache_size(-64000)")
-		// Fewer checkpoints in the middle of a bulk load.
+		// Fewer checkpoints in the middle of a bulk load, whose log is cut down
+		// again after it.
 		query.Add("_pragma", "wal_autocheckpoint(4000)")
+		query.Add("_pragma", fmt.Sprintf("journal_size_limit(%d)", maxIdleLog))
 	}
 	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + query.Encode()
 }
@@ -165,6 +178,8 @@ const (
 	// rendering brings it up to version 5: the fingerprint of how a target's
 	// slots were rendered.
 	rendering = "ALTER TABLE relays ADD COLUMN rendering TEXT NOT NULL DEFAULT '';"
+	// selection brings it up to version 7: what a target's relay lets through.
+	selection = "ALTER TABLE relays ADD COLUMN selection TEXT NOT NULL DEFAULT '';"
 )
 
 func migrate(ctx context.Context, conn *sql.Conn, path string) error {
@@ -179,8 +194,9 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 		return fmt.Errorf("%s was written by a newer orgsync (schema %d, this one knows %d); use that program", path, version, schemaVersion)
 	}
 	// What each version added: the directory, the base interface, decisions,
-	// targets, mappings, resyncs, cheaper counts.
-	missing := strings.Join([]string{schema, instancesSchema, decidedAt, targetsSchema, rendering, resyncsSchema, countsSchema}[max(version, 0):], "")
+	// targets, mappings, resyncs, selections, cheaper counts,
+	// epochs of the feed.
+	missing := strings.Join([]string{schema, instancesSchema, decidedAt, targetsSchema, rendering, resyncsSchema, selection, countsSchema, feedSchema}[max(version, 0):], "")
 	statements := "BEGIN IMMEDIATE;" + missing + fmt.Sprintf("PRAGMA user_version = %d; COMMIT;", schemaVersion)
 	if _, err := conn.ExecContext(ctx, statements); err != nil {
 		_, _ = conn.ExecContext(ctx, "ROLLBACK")
@@ -210,9 +226,14 @@ func (s *Store) closeFiles() error {
 	return errors.Join(errs...)
 }
 
-// Ping reports whether the database can be read and written.
+// Ping reports whether the database can be read and written. It writes a page,
+// with what is in it: a full disk shows by nothing less.
 func (s *Store) Ping(ctx context.Context) error {
-	if err := s.writer.do(ctx, func(context.Context, *tx) error { return nil }); err != nil {
+	err := s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+		_, err := t.exec(ctx, fmt.Sprintf("PRAGMA user_version = %d", schemaVersion))
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("ping: %w", err)
 	}
 	var one int

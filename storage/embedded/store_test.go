@@ -23,6 +23,10 @@ func TestMain(m *testing.M) {
 		crashWriter(dir)
 		return
 	}
+	if dir := os.Getenv(fullDisk); dir != "" {
+		onFullDisk(dir)
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

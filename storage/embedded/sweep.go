@@ -23,39 +23,58 @@ type place struct {
 	key   string
 }
 
+// sweepFunc does one step of a sweep, in a write, and reports whether there is more.
+type sweepFunc func(ctx context.Context, t *tx, before int64, from *place) (done int, more bool, err error)
+
 // Sweep implements storage.Sweeper.
-func (s *Store) Sweep(ctx context.Context, before storage.SweepTimes) (storage.Swept, error) {
-	var swept storage.Swept
-	steps := []struct {
+func (s *Store) Sweep(ctx context.Context, before storage.SweepTimes) (swept storage.Swept, err error) {
+	for _, step := range []struct {
 		what   string
 		before time.Time
 		count  *int
-		step   func(context.Context, *tx, int64, *place) (done int, more bool, err error)
+		sweep  func(context.Context, int64) (int, error)
 	}{
-		{"journal", before.Journal, &swept.Journal, sweepJournal},
+		{"journal", before.Journal, &swept.Journal, s.inSteps(sweepJournal)},
 		{"test data", before.TestData, &swept.TestData, s.sweepTestData},
-		{"tombstones", before.Tombstones, &swept.Tombstones, sweepTombstones},
-	}
-	for _, sweep := range steps {
-		if sweep.before.IsZero() {
+		{"tombstones", before.Tombstones, &swept.Tombstones, s.inSteps(sweepTombstones)},
+	} {
+		if step.before.IsZero() {
 			continue
 		}
-		var from place
-		for more := true; more; {
-			var n int
-			next := from
-			err := s.writer.do(ctx, func(ctx context.Context, t *tx) (err error) {
-				n, more, err = sweep.step(ctx, t, millis(sweep.before), &next)
-				return err
-			})
-			if err != nil {
-				return swept, fmt.Errorf("sweep %s: %w", sweep.what, err)
-			}
-			*sweep.count += n
-			from = next
+		if *step.count, err = step.sweep(ctx, millis(step.before)); err != nil {
+			return swept, fmt.Errorf("sweep %s: %w", step.what, err)
 		}
 	}
 	return swept, nil
+}
+
+// inSteps makes a sweep of its steps.
+func (s *Store) inSteps(step sweepFunc) func(context.Context, int64) (int, error) {
+	return func(ctx context.Context, before int64) (total int, err error) {
+		var from place
+		for more := true; more; {
+			var n int
+			if n, more, err = s.sweepOnce(ctx, step, before, &from); err != nil {
+				return total, err
+			}
+			total += n
+		}
+		return total, nil
+	}
+}
+
+// sweepOnce does one step, and moves from on if it is on disk.
+func (s *Store) sweepOnce(ctx context.Context, step sweepFunc, before int64, from *place) (n int, more bool, err error) {
+	next := *from
+	err = s.writer.do(ctx, func(ctx context.Context, t *tx) (err error) {
+		n, more, err = step(ctx, t, before, &next)
+		return err
+	})
+	if err != nil {
+		return 0, false, err
+	}
+	*from = next
+	return n, more, nil
 }
 
 // sweepJournal keeps what waits for a decision, however old.
@@ -66,12 +85,13 @@ func sweepJournal(ctx context.Context, t *tx, before int64, _ *place) (int, bool
 }
 
 // sweepTombstones keeps a tombstone until every target has been told of it: it
-// is relayed, and none of its slots is open. Its slots go with it.
+// is relayed, and none of its slots is open, or was passed over because the
+// target does not want the tenant (any more). Its slots go with it.
 func sweepTombstones(ctx context.Context, t *tx, before int64, from *place) (n int, more bool, err error) {
 	rows, err := t.QueryContext(ctx, "SELECT changed_at, scope, kind, key, "+
 		"seq <= COALESCE((SELECT MIN(seq) FROM relays), seq)"+
 		" AND NOT EXISTS (SELECT 1 FROM relays r CROSS JOIN slots t ON t.target = r.target AND t.scope = e.scope AND t.kind IN (1, 2, 3, 4) AND t.key = e.key"+
-		" AND +t.state <> 4 AND (e.kind = 3) = (t.kind IN (2, 4)))"+
+		" AND (+t.state <> 4 OR t.kind < 3 AND t.desired < e.version) AND (e.kind = 3) = (t.kind IN (2, 4)))"+
 		" FROM entities e WHERE flags & 1 = 1 AND changed_at < ? AND (changed_at, scope, kind, key) > (?, ?, ?, ?)"+
 		" ORDER BY changed_at, scope, kind, key LIMIT ?", before, from.at, from.scope, from.kind, from.key, sweepStep)
 	if err != nil {
@@ -117,45 +137,81 @@ func removeEntity(ctx context.Context, t *tx, dead place) error {
 }
 
 // sweepTestData turns test entities that nobody changed for long into
-// tombstones, by the normal way, so that targets follow. Departments that stay
-// lose a parent that goes.
-func (s *Store) sweepTestData(ctx context.Context, t *tx, before int64, from *place) (n int, more bool, err error) {
-	rows, err := t.QueryContext(ctx, "SELECT e.scope, "+entityColumns+" FROM scopes s CROSS JOIN entities e ON e.scope = s.id"+
-		" WHERE s.dataset = 'test' AND s.id >= ? AND e.flags & 1 = 0 AND e.changed_at < ? AND (e.scope, e.kind, e.key) > (?, ?, ?)"+
-		" ORDER BY s.id, e.kind, e.key LIMIT ?",
-		from.scope, before, from.scope, from.kind, from.key, sweepStep)
+// tombstones, by the normal way, so that targets follow. A scope in which a
+// full push is being planned is left for the next sweep: what is planned holds
+// only for what it was planned from.
+func (s *Store) sweepTestData(ctx context.Context, before int64) (total int, err error) {
+	scopes, err := s.testScopes(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for id, scope := range scopes {
+		from := place{scope: id}
+		for more := true; more; {
+			release, free := s.turns.tryShare(scope)
+			if !free {
+				break
+			}
+			var n int
+			n, more, err = s.sweepOnce(ctx, s.expireSome, before, &from)
+			release()
+			if err != nil {
+				return total, err
+			}
+			total += n
+		}
+	}
+	return total, nil
+}
+
+// testScopes are the scopes of debugging data by number.
+func (s *Store) testScopes(ctx context.Context) (map[int64]directory.Scope, error) {
+	rows, err := s.read.QueryContext(ctx, "SELECT id, tenant_id, instance_id FROM scopes WHERE dataset = 'test'")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	scopes := make(map[int64]directory.Scope)
+	for rows.Next() {
+		var id int64
+		scope := directory.Scope{Dataset: directory.Test}
+		if err := rows.Scan(&id, &scope.TenantID, &scope.InstanceID); err != nil {
+			return nil, err
+		}
+		scopes[id] = scope
+	}
+	return scopes, rows.Err()
+}
+
+// expireSome expires the next entities of the scope of from. Departments that
+// stay lose a parent that goes.
+func (s *Store) expireSome(ctx context.Context, t *tx, before int64, from *place) (n int, more bool, err error) {
+	rows, err := t.QueryContext(ctx, "SELECT "+entityColumns+" FROM entities e"+
+		" WHERE e.scope = ? AND e.flags & 1 = 0 AND e.changed_at < ? AND (e.kind, e.key) > (?, ?) ORDER BY e.kind, e.key LIMIT ?",
+		from.scope, before, from.kind, from.key, sweepStep)
 	if err != nil {
 		return 0, false, err
 	}
-	plans := make(map[int64]*directory.Plan)
+	plan := &directory.Plan{}
 	for rows.Next() {
 		var e row
-		var id int64
-		err := e.scan(rows, &id)
+		err := e.scan(rows)
 		if err == nil {
-			if plans[id] == nil {
-				plans[id] = &directory.Plan{}
-			}
-			err = expire(plans[id], &e)
+			err = expire(plan, &e)
 		}
 		if err != nil {
 			return 0, false, errors.Join(err, rows.Close())
 		}
 		n++
-		from.scope, from.kind, from.key = id, e.kind, e.key
+		from.kind, from.key = e.kind, e.key
 	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil || n == 0 {
 		return 0, false, err
 	}
-	for id, plan := range plans {
-		if err := detach(ctx, t, id, plan, before); err != nil {
-			return 0, false, err
-		}
-		if err := s.apply(ctx, t, id, plan, nil); err != nil {
-			return 0, false, err
-		}
+	if err := detach(ctx, t, from.scope, plan, before); err != nil {
+		return 0, false, err
 	}
-	return n, n == sweepStep, nil
+	return n, n == sweepStep, s.apply(ctx, t, from.scope, plan, nil)
 }
 
 // detach adds to a plan the departments that outlive their expiring parents.

@@ -13,6 +13,12 @@ import (
 	"github.com/openkoo/connector/storage/embedded"
 )
 
+// undoFeed takes from a database what epochs of the feed gave it.
+const undoFeed = "DROP TABLE feed_epochs;"
+
+// undoSelection takes from a database what selections gave it.
+const undoSelection = "ALTER TABLE relays DROP COLUMN selection;"
+
 // undoResyncs takes from a database what resyncs gave it.
 const undoResyncs = "DROP TABLE resyncs;"
 
@@ -55,7 +61,7 @@ func TestOldDatabaseCountsItsObjects(t *testing.T) {
 	require.NoError(t, store.Settle(t.Context(), lease, []storage.Slot{slot}))
 	require.NoError(t, store.Close())
 	db := openRaw(t, filepath.Join(dir, embedded.FileName))
-	_, err = db.ExecContext(t.Context(), undoResyncs+undoRendering+undoTargets+"PRAGMA user_version = 3")
+	_, err = db.ExecContext(t.Context(), undoFeed+undoSelection+undoResyncs+undoRendering+undoTargets+"PRAGMA user_version = 3")
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 

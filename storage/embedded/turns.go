@@ -28,6 +28,20 @@ func (t *turns) share(scope directory.Scope) (release func()) {
 	}
 }
 
+// tryShare is share for work that can wait for another day: it does not wait
+// for a long push.
+func (t *turns) tryShare(scope directory.Scope) (release func(), ok bool) {
+	turn := t.enter(scope)
+	if !turn.TryRLock() {
+		t.leave(scope, turn)
+		return nil, false
+	}
+	return func() {
+		turn.RUnlock()
+		t.leave(scope, turn)
+	}, true
+}
+
 func (t *turns) take(scope directory.Scope) (release func()) {
 	turn := t.enter(scope)
 	turn.Lock()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/openkoo/connector/storage"
@@ -27,10 +28,14 @@ type writer struct {
 	once     sync.Once
 
 	// Only the writer's goroutine touches these.
-	prepared map[string]*sql.Stmt              // that read
-	changing map[string]driver.StmtExecContext // that write
-	values   []driver.NamedValue               // of the write under way
-	seq      int64
+	prepared   map[string]*sql.Stmt              // that read
+	changing   map[string]driver.StmtExecContext // that write
+	values     []driver.NamedValue               // of the write under way
+	found      int64                             // the newest number of the feed that earlier processes gave
+	epochBegun bool                              // an epoch of the feed, by this process
+
+	// seq is the newest number of the feed, on disk or about to be. Others read it.
+	seq atomic.Int64
 }
 
 // job is one atomic write.
@@ -52,13 +57,14 @@ type tx struct {
 
 func startWriter(conn *sql.Conn, seq int64, options Options, announce func()) *writer {
 	w := &writer{
-		conn: conn, options: options, announce: announce, seq: seq,
+		conn: conn, options: options, announce: announce, found: seq,
 		jobs:     make(chan *job),
 		closing:  make(chan struct{}),
 		closed:   make(chan struct{}),
 		prepared: make(map[string]*sql.Stmt),
 		changing: make(map[string]driver.StmtExecContext),
 	}
+	w.seq.Store(seq)
 	go w.loop()
 	return w
 }
@@ -110,7 +116,7 @@ func (w *writer) loop() {
 func (w *writer) batch(first *job) {
 	ctx := context.Background()
 	if _, err := w.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		first.done <- fmt.Errorf("begin write: %w", err)
+		w.refuse(first, fmt.Errorf("begin write: %w", advised(err)))
 		return
 	}
 	var done []*job
@@ -130,6 +136,9 @@ func (w *writer) batch(first *job) {
 	}
 	err := lost
 	if err == nil {
+		err = w.beginEpoch(ctx)
+	}
+	if err == nil {
 		_, err = w.conn.ExecContext(ctx, "COMMIT")
 	}
 	if err != nil {
@@ -138,16 +147,30 @@ func (w *writer) batch(first *job) {
 		// The numbers it took from the feed stay unused.
 		for _, j := range done {
 			if j.err == nil {
-				j.err = fmt.Errorf("commit: %w", err)
+				j.err = fmt.Errorf("commit: %w", advised(err))
 			}
 		}
 		changed = false
 	}
+	w.epochBegun = w.epochBegun || err == nil && w.seq.Load() > w.found
 	if changed {
 		w.announce() // before a writer goes on: who has seen its write has heard of it
 	}
 	for _, j := range done {
 		j.done <- j.err
+	}
+}
+
+// refuse fails a job, and those that came while it waited: they have waited for
+// the same.
+func (w *writer) refuse(first *job, err error) {
+	for j := first; j != nil; {
+		j.done <- err
+		j = nil
+		select {
+		case j = <-w.jobs:
+		default:
+		}
 	}
 }
 
@@ -166,7 +189,7 @@ func (w *writer) one(j *job) (changed bool, lost error) {
 		return false, err
 	}
 	t := &tx{w: w, now: w.options.Now()}
-	j.err = w.guarded(ctx, j, t)
+	j.err = advised(w.guarded(ctx, j, t))
 	end := "RELEASE job"
 	if j.err != nil {
 		end = "ROLLBACK TO job; RELEASE job"
@@ -271,7 +294,12 @@ func (t *tx) QueryRowContext(ctx context.Context, query string, args ...any) *sq
 	return stmt.QueryRowContext(ctx, args...)
 }
 
+// loaded makes the numbers go on behind one that another store gave.
+func (w *writer) loaded(seq int64) {
+	w.found = max(w.found, seq)
+	w.seq.Store(max(w.seq.Load(), seq))
+}
+
 func (t *tx) nextSeq() int64 {
-	t.w.seq++
-	return t.w.seq
+	return t.w.seq.Add(1)
 }

@@ -149,17 +149,19 @@ func tree(t require.TestingT, store *mongo.Store, scope directory.Scope) []strin
 
 // feedOf reads the whole feed: each key's version, in order.
 func feedOf(t require.TestingT, store *mongo.Store) (changes []storage.Change) {
-	after := int64(0)
+	after := storage.Place{}
 	for {
-		part, err := store.Changes(context.Background(), after, 100)
+		part, next, err := store.Changes(context.Background(), after, 100)
 		require.NoError(t, err)
 		if len(part) == 0 {
 			return changes
 		}
 		for _, c := range part {
-			require.Greater(t, c.Seq, after)
-			after = c.Seq
+			require.Greater(t, c.Seq, after.Seq)
+			after.Seq = c.Seq
 		}
+		require.Equal(t, after.Seq, next.Seq)
+		after = next
 		changes = append(changes, part...)
 	}
 }

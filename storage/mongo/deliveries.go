@@ -71,12 +71,12 @@ func (s *Store) Counts(ctx context.Context, targetName string, scope *directory.
 	if err != nil {
 		return counts, err
 	}
-	cursor, err := s.cursor(ctx, targetName)
+	relay, err := s.relayOf(ctx, targetName)
 	if err != nil {
 		return counts, s.failed(err, "count unrelayed changes of %s", targetName)
 	}
-	if cursor < feed.Seq {
-		n, err := s.directory.CountDocuments(ctx, append(changes, bson.E{Key: "seq", Value: bson.D{{Key: "$gt", Value: cursor}, {Key: "$lte", Value: feed.Seq}}}))
+	if relay.Seq < feed.Seq {
+		n, err := s.directory.CountDocuments(ctx, append(changes, bson.E{Key: "seq", Value: bson.D{{Key: "$gt", Value: relay.Seq}, {Key: "$lte", Value: feed.Seq}}}))
 		if err != nil {
 			return counts, s.failed(err, "count unrelayed changes of %s", targetName)
 		}

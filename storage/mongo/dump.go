@@ -21,6 +21,10 @@ var relayDocs = bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: "relay/"},
 // targetDocs selects the targets' records there.
 var targetDocs = bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: "target/"}, {Key: "$lt", Value: "target0"}}}}
 
+// epochDocs selects the epochs of the feed there: those that have ended, and
+// the feed's own document with the present one.
+var epochDocs = bson.D{{Key: "epoch", Value: bson.D{{Key: "$gt", Value: ""}}}}
+
 // Dump implements storage.Dumper. It first finishes what was begun: turns left
 // open, changes without a place in the feed, and instances that are not made yet.
 func (s *Store) Dump(ctx context.Context) iter.Seq2[storage.Dumped, error] {
@@ -39,6 +43,7 @@ func (s *Store) Dump(ctx context.Context) iter.Seq2[storage.Dumped, error] {
 			{s.journal, bson.D{{Key: "phase", Value: realPhases}}, s.dumpPush},
 			{s.slots, bson.D{}, dumpSlot},
 			{s.relays, relayDocs, dumpRelay},
+			{s.relays, epochDocs, dumpEpoch},
 			{s.relays, targetDocs, dumpTarget},
 			{s.instances, bson.D{}, dumpInstance},
 		} {
@@ -141,7 +146,14 @@ func dumpSlot(_ context.Context, cursor *driver.Cursor) (d storage.Dumped, err e
 func dumpRelay(_ context.Context, cursor *driver.Cursor) (d storage.Dumped, err error) {
 	var doc relayDoc
 	err = cursor.Decode(&doc)
-	d.Relay = &storage.DumpedRelay{Target: doc.Target, Seq: doc.Seq, Rendering: doc.Rendering}
+	d.Relay = &storage.DumpedRelay{Target: doc.Target, Seq: doc.Seq, Rendering: doc.Rendering, Selection: doc.Selection}
+	return d, err
+}
+
+func dumpEpoch(_ context.Context, cursor *driver.Cursor) (d storage.Dumped, err error) {
+	var doc epochDoc
+	err = cursor.Decode(&doc)
+	d.Epoch = &storage.DumpedEpoch{ID: doc.Epoch, Until: doc.Until}
 	return d, err
 }
 

@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -26,7 +27,17 @@ type feedDoc struct {
 	Batch []feedEntry `bson:"batch"`
 	// Wakes counts what else listeners of other replicas should hear of.
 	Wakes int64 `bson:"wakes"`
+	// Epoch is the present one (storage.Place), empty before the first change.
+	Epoch string `bson:"epoch"`
 }
+
+// epochDoc is an epoch of the feed that has ended, in the collection relays.
+type epochDoc struct {
+	Epoch string `bson:"epoch"`
+	Until int64  `bson:"until"` // its last number
+}
+
+func epochID(epoch string) string { return "epoch/" + epoch }
 
 // feedEntry is a change that gets a number: the entity and the change's N.
 type feedEntry struct {
@@ -92,11 +103,51 @@ func (s *Store) pending(ctx context.Context) ([]feedEntry, error) {
 // openBatch lists the changes and the numbers they are to get. Of several
 // replicas that try, one succeeds; all go on from what is there.
 func (s *Store) openBatch(ctx context.Context, feed feedDoc, batch []feedEntry) error {
-	_, err := s.relays.UpdateOne(ctx, bson.D{{Key: "_id", Value: feedID}, {Key: "step", Value: feed.Step}}, bson.D{
-		{Key: "$set", Value: bson.D{{Key: "batch", Value: batch}}},
+	fields := bson.D{{Key: "batch", Value: batch}}
+	if !s.numbered {
+		if err := s.endEpoch(ctx, feed); err != nil {
+			return err
+		}
+		fields = append(fields, bson.E{Key: "epoch", Value: s.epoch})
+	}
+	result, err := s.relays.UpdateOne(ctx, bson.D{{Key: "_id", Value: feedID}, {Key: "step", Value: feed.Step}}, bson.D{
+		{Key: "$set", Value: fields},
 		{Key: "$inc", Value: bson.D{{Key: "seq", Value: int64(len(batch))}, {Key: "step", Value: int64(1)}}},
 	})
+	s.numbered = s.numbered || err == nil && result.ModifiedCount > 0
 	return err
+}
+
+// endEpoch notes how far the present epoch goes, before ours takes its place. If
+// ours does not, for another replica was faster, the note is made right by
+// whoever ends the epoch: it only grows.
+func (s *Store) endEpoch(ctx context.Context, feed feedDoc) error {
+	if feed.Epoch == "" || feed.Epoch == s.epoch {
+		return nil
+	}
+	_, err := s.relays.UpdateOne(ctx, bson.D{{Key: "_id", Value: epochID(feed.Epoch)}}, bson.D{
+		{Key: "$set", Value: bson.D{{Key: "epoch", Value: feed.Epoch}}},
+		{Key: "$max", Value: bson.D{{Key: "until", Value: feed.Seq}}},
+	}, options.UpdateOne().SetUpsert(true))
+	return err
+}
+
+// checkPlace refuses a place that is not in the feed.
+func (s *Store) checkPlace(ctx context.Context, feed feedDoc, place storage.Place) error {
+	last := epochDoc{Until: feed.Seq}
+	if place.Epoch != "" && place.Epoch != feed.Epoch {
+		err := s.relays.FindOne(ctx, bson.D{{Key: "_id", Value: epochID(place.Epoch)}}).Decode(&last)
+		switch {
+		case errors.Is(err, driver.ErrNoDocuments):
+			return storage.ErrFeedSetBack
+		case err != nil:
+			return s.failed(err, "read epochs of the change feed")
+		}
+	}
+	if place.Seq > last.Until {
+		return storage.ErrFeedSetBack
+	}
+	return nil
 }
 
 // closeBatch writes the numbers of an open batch and closes it. A change that
@@ -146,29 +197,33 @@ func (s *Store) changes(ctx context.Context, after, upTo int64, limit int, field
 }
 
 // Changes implements storage.Reader.
-func (s *Store) Changes(ctx context.Context, after int64, limit int) ([]storage.Change, error) {
+func (s *Store) Changes(ctx context.Context, after storage.Place, limit int) ([]storage.Change, storage.Place, error) {
 	if err := s.ready(ctx); err != nil {
-		return nil, err
+		return nil, after, err
 	}
 	ctx, cancel := perOperation(ctx)
 	defer cancel()
 	feed, err := s.sequence(ctx)
 	if err != nil {
-		return nil, err
+		return nil, after, err
 	}
-	docs, err := s.changes(ctx, after, feed.Seq, storage.Page{Limit: limit}.Size(), nil)
+	if err := s.checkPlace(ctx, feed, after); err != nil {
+		return nil, after, err
+	}
+	docs, err := s.changes(ctx, after.Seq, feed.Seq, storage.Page{Limit: limit}.Size(), nil)
 	if err != nil {
-		return nil, s.failed(err, "read change feed")
+		return nil, after, s.failed(err, "read change feed")
 	}
+	next := storage.Place{Seq: after.Seq, Epoch: feed.Epoch}
 	changes := make([]storage.Change, 0, len(docs))
 	for i := range docs {
 		change, err := docs[i].change()
 		if err != nil {
-			return nil, err
+			return nil, after, err
 		}
-		changes = append(changes, change)
+		changes, next.Seq = append(changes, change), change.Seq
 	}
-	return changes, nil
+	return changes, next, nil
 }
 
 // change is an entity as the feed shows it.

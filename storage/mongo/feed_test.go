@@ -41,19 +41,20 @@ func TestAFollowerOfTheFeedMissesNothing(t *testing.T) {
 		close(writing)
 	}()
 	seen := make(map[string]int64)
-	follow := func(after int64) int64 {
-		changes, err := replicas[0].Changes(ctx, after, 7)
+	follow := func(after storage.Place) storage.Place {
+		changes, next, err := replicas[0].Changes(ctx, after, 7)
 		require.NoError(b, err)
 		for _, c := range changes {
-			require.Greater(b, c.Seq, after)
-			after = c.Seq
+			require.Greater(b, c.Seq, after.Seq)
+			after.Seq = c.Seq
 			key := c.Scope.String() + "/" + c.Key
 			require.Greater(b, c.Department.Version, seen[key], "%s went back", key)
 			seen[key] = c.Department.Version
 		}
-		return after
+		require.Equal(b, after.Seq, next.Seq)
+		return next
 	}
-	after, going := int64(0), true
+	after, going := storage.Place{}, true
 	for going {
 		select {
 		case <-writing:
@@ -62,8 +63,8 @@ func TestAFollowerOfTheFeedMissesNothing(t *testing.T) {
 			after = follow(after)
 		}
 	}
-	for last := int64(-1); last != after; {
-		last = after
+	for last := int64(-1); last != after.Seq; {
+		last = after.Seq
 		after = follow(after)
 	}
 	close(errs)

@@ -184,10 +184,10 @@ func (s *Store) applyAccepted(ctx context.Context, record storage.Record, plan s
 		return nil, lost
 	}
 	if err != nil {
-		dropped, cancel := s.bounded(context.WithoutCancel(ctx))
-		defer cancel()
-		if dropErr := s.dropRefused(dropped, &doc); dropErr != nil {
-			err = errors.Join(err, dropErr)
+		if !errors.Is(err, storage.ErrLater) {
+			if dropErr := s.dropRefused(ctx, &doc); dropErr != nil {
+				err = errors.Join(err, dropErr)
+			}
 		}
 		t.abandon(ctx)
 		return nil, err

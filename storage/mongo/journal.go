@@ -196,6 +196,8 @@ func (s *Store) Accept(ctx context.Context, record storage.Record, raw []byte) e
 
 // dropRefused removes a push that turned out to be refused: nothing of it stays.
 func (s *Store) dropRefused(ctx context.Context, doc *recordDoc) error {
+	ctx, cancel := s.bounded(context.WithoutCancel(ctx))
+	defer cancel()
 	_, err := s.journal.DeleteOne(ctx, bson.D{
 		{Key: "_id", Value: doc.ID}, {Key: "s", Value: doc.Scope}, {Key: "phase", Value: string(storage.PhaseReceived)},
 	})

@@ -77,7 +77,8 @@ const loadedTurn = 1
 type loading struct {
 	directory, journal, slots, relays, instances, orders []driver.WriteModel
 
-	seq int64 // the largest place in the feed
+	seq   int64  // the largest place in the feed
+	epoch string // the feed's present one, empty if it is not among the records
 }
 
 func put(models *[]driver.WriteModel, id string, doc any) {
@@ -104,6 +105,11 @@ func (s *Store) Load(ctx context.Context, records []storage.Dumped) error {
 		}
 		if _, err := part.collection.BulkWrite(ctx, part.models, options.BulkWrite().SetOrdered(false)); err != nil {
 			return s.failed(err, "load %s", part.collection.Name())
+		}
+	}
+	if l.epoch != "" {
+		if _, err := s.relays.UpdateOne(ctx, bson.D{{Key: "_id", Value: feedID}}, set(bson.D{{Key: "epoch", Value: l.epoch}})); err != nil {
+			return s.failed(err, "load the feed")
 		}
 	}
 	_, err := s.relays.UpdateOne(ctx, bson.D{{Key: "_id", Value: feedID}, {Key: "seq", Value: bson.D{{Key: "$lt", Value: l.seq}}}},
@@ -134,7 +140,11 @@ func (s *Store) gather(ctx context.Context, l *loading, d *storage.Dumped) error
 		doc := loadedSlot(d.Slot)
 		put(&l.slots, doc.ID, doc)
 	case d.Relay != nil:
-		put(&l.relays, relayID(d.Relay.Target), relayDoc{Target: d.Relay.Target, Seq: d.Relay.Seq, Rendering: d.Relay.Rendering})
+		put(&l.relays, relayID(d.Relay.Target), relayDoc{Target: d.Relay.Target, Seq: d.Relay.Seq, Rendering: d.Relay.Rendering, Selection: d.Relay.Selection})
+	case d.Epoch != nil && d.Epoch.Until == 0:
+		l.epoch = d.Epoch.ID
+	case d.Epoch != nil:
+		put(&l.relays, epochID(d.Epoch.ID), epochDoc{d.Epoch.ID, d.Epoch.Until})
 	case d.Instance != nil:
 		return loadInstance(l, d.Instance)
 	default:

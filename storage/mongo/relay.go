@@ -18,12 +18,13 @@ import (
 	"github.com/openkoo/connector/storage"
 )
 
-// relayDoc is how far a target's relay has read, and the fingerprint of how its
-// slots were rendered, in the collection relays.
+// relayDoc is how far a target's relay has read, the fingerprint of how its
+// slots were rendered, and what it lets through, in the collection relays.
 type relayDoc struct {
 	Target    string `bson:"relay"`
 	Seq       int64  `bson:"seq"`
 	Rendering string `bson:"rendering,omitempty"`
+	Selection string `bson:"selection,omitempty"`
 }
 
 func relayID(targetName string) string { return "relay/" + targetName }
@@ -37,9 +38,37 @@ func (s *Store) relayOf(ctx context.Context, targetName string) (doc relayDoc, e
 	return doc, err
 }
 
-func (s *Store) cursor(ctx context.Context, targetName string) (int64, error) {
-	doc, err := s.relayOf(ctx, targetName)
-	return doc.Seq, err
+// Select implements storage.Fanout. A relay under way with another selection
+// finds its place gone.
+func (s *Store) Select(ctx context.Context, targetName, selection string) (again bool, err error) {
+	if err := s.ready(ctx); err != nil {
+		return false, err
+	}
+	ctx, cancel := perOperation(ctx)
+	defer cancel()
+	again, err = s.selectRelay(ctx, targetName, selection)
+	return again, s.failed(err, "select what is relayed to %s", targetName)
+}
+
+func (s *Store) selectRelay(ctx context.Context, targetName, selection string) (again bool, err error) {
+	known, err := s.relayOf(ctx, targetName)
+	if err != nil || known.Selection == selection {
+		return false, err
+	}
+	_, err = s.relays.UpdateOne(ctx, bson.D{{Key: "_id", Value: relayID(targetName)}},
+		set(bson.D{{Key: "relay", Value: targetName}, {Key: "seq", Value: int64(0)}, {Key: "selection", Value: selection}}), options.UpdateOne().SetUpsert(true))
+	if duplicate(err) { // its relay began just now
+		return s.selectRelay(ctx, targetName, selection)
+	}
+	return known.Seq > 0, err
+}
+
+// selecting finds a relay that lets a selection through.
+func selecting(selection string) bson.E {
+	if selection == "" {
+		return bson.E{Key: "selection", Value: bson.D{{Key: "$in", Value: bson.A{nil, ""}}}}
+	}
+	return bson.E{Key: "selection", Value: selection}
 }
 
 // Relay implements storage.Fanout. The slots come first and the cursor after:
@@ -66,11 +95,11 @@ func (s *Store) relay(ctx context.Context, targetName string, opts storage.Relay
 		return 0, nil, err
 	}
 	for {
-		cursor, err := s.cursor(ctx, targetName)
-		if err != nil || cursor >= feed.Seq {
+		from, err := s.relayOf(ctx, targetName)
+		if err != nil || from.Selection != opts.Selection || from.Seq >= feed.Seq {
 			return 0, nil, err
 		}
-		changes, err := s.changes(ctx, cursor, feed.Seq, limit, relayFields)
+		changes, err := s.changes(ctx, from.Seq, feed.Seq, limit, relayFields)
 		if err != nil || len(changes) == 0 {
 			return 0, nil, err
 		}
@@ -78,7 +107,7 @@ func (s *Store) relay(ctx context.Context, targetName string, opts storage.Relay
 		if err != nil {
 			return 0, nil, err
 		}
-		moved, err := s.moveCursor(ctx, targetName, cursor, changes[len(changes)-1].Seq)
+		moved, err := s.moveCursor(ctx, targetName, from, changes[len(changes)-1].Seq)
 		if err != nil {
 			return 0, nil, err
 		}
@@ -90,11 +119,12 @@ func (s *Store) relay(ctx context.Context, targetName string, opts storage.Relay
 }
 
 // moveCursor moves a relay on from where it was found.
-func (s *Store) moveCursor(ctx context.Context, targetName string, from, to int64) (bool, error) {
-	filter := bson.D{{Key: "_id", Value: relayID(targetName)}, {Key: "seq", Value: from}}
+func (s *Store) moveCursor(ctx context.Context, targetName string, from relayDoc, to int64) (bool, error) {
+	filter := bson.D{{Key: "_id", Value: relayID(targetName)}, {Key: "seq", Value: from.Seq}, selecting(from.Selection)}
 	update := options.UpdateOne()
-	if from == 0 {
-		filter, update = bson.D{{Key: "_id", Value: relayID(targetName)}, {Key: "seq", Value: bson.D{{Key: "$lte", Value: int64(0)}}}}, update.SetUpsert(true)
+	if from.Seq == 0 {
+		filter[1].Value = bson.D{{Key: "$lte", Value: int64(0)}}
+		update = update.SetUpsert(true)
 	}
 	result, err := s.relays.UpdateOne(ctx, filter, set(bson.D{{Key: "relay", Value: targetName}, {Key: "seq", Value: to}}), update)
 	if duplicate(err) {
@@ -163,7 +193,7 @@ func (s *Store) mark(ctx context.Context, targetName string, opts storage.RelayO
 		}
 	}
 	for _, scope := range m.tenants {
-		filter := bson.D{{Key: "t", Value: targetName}, {Key: "s", Value: scope}, {Key: "k", Value: int32(storage.SlotUser)}}
+		filter := bson.D{{Key: "t", Value: targetName}, {Key: "s", Value: scope}, {Key: "k", Value: int32(storage.SlotUser)}, unheld}
 		if _, err := s.slots.UpdateMany(ctx, filter, s.due(nil)); err != nil {
 			return nil, err
 		}
@@ -175,6 +205,9 @@ func (s *Store) mark(ctx context.Context, targetName string, opts storage.RelayO
 	sortScopes(scopes)
 	return scopes, nil
 }
+
+// unheld slots wait for no decision.
+var unheld = bson.E{Key: "state", Value: bson.D{{Key: "$ne", Value: int32(storage.SlotHeld)}}}
 
 // due is the update that makes a slot due at once and starts its attempts anew.
 // What is known of the target's side stays.
@@ -275,8 +308,8 @@ func (s *Store) markUsersIn(ctx context.Context, targetName, scope string, codes
 			return append(bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "s", Value: scope}}, more...)
 		}
 		_, err = s.slots.BulkWrite(ctx, []driver.WriteModel{
-			driver.NewUpdateManyModel().SetFilter(of(accounts)).SetUpdate(s.due(nil)),
-			driver.NewUpdateManyModel().SetFilter(of(memberships, unsettled)).SetUpdate(s.due(nil)),
+			driver.NewUpdateManyModel().SetFilter(of(accounts, unheld)).SetUpdate(s.due(nil)),
+			driver.NewUpdateManyModel().SetFilter(of(memberships, unsettled, unheld)).SetUpdate(s.due(nil)),
 		})
 		if err != nil || len(users) < keysAtOnce {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/openkoo/connector/storage"
@@ -44,7 +45,13 @@ func (s *Store) rerender(ctx context.Context, targetName, fingerprint string) (i
 			ids[i] = docs[i].ID
 		}
 		after = docs[len(docs)-1].ID
-		result, err := s.slots.UpdateMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "state", Value: states}}, s.due(nil))
+		in := func(state storage.SlotState) bson.D {
+			return bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "state", Value: int32(state)}}
+		}
+		result, err := s.slots.BulkWrite(ctx, []driver.WriteModel{
+			driver.NewUpdateManyModel().SetFilter(in(storage.SlotDelivered)).SetUpdate(s.due(bson.D{{Key: "cleared", Value: int64(0)}})), // it has been done
+			driver.NewUpdateManyModel().SetFilter(in(storage.SlotDead)).SetUpdate(s.due(nil)),
+		})
 		if err != nil {
 			return total, err
 		}

@@ -135,7 +135,8 @@ func (s *Store) relayed(ctx context.Context) (targets []string, upTo int64, err 
 }
 
 // sweepTombstones keeps a tombstone until every target has been told of it: it
-// is relayed, and none of its slots is open. Its slots go with it.
+// is relayed, and none of its slots is open, or was passed over because the
+// target does not want the tenant (any more). Its slots go with it.
 func (s *Store) sweepTombstones(ctx context.Context, before int64) (total int, err error) {
 	targets, upTo, err := s.relayed(ctx)
 	if err != nil {
@@ -181,7 +182,10 @@ func (s *Store) removeTold(ctx context.Context, targets []string, dead []entityD
 	for i := range dead {
 		slots := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: slotsOf(targets, &dead[i])}}}, {Key: "s", Value: dead[i].Scope}}
 		if len(targets) > 0 {
-			open, err := s.slots.CountDocuments(ctx, append(slots, bson.E{Key: "state", Value: bson.D{{Key: "$ne", Value: int32(storage.SlotDelivered)}}}))
+			open, err := s.slots.CountDocuments(ctx, append(slices.Clip(slots), bson.E{Key: "$or", Value: bson.A{
+				bson.D{{Key: "state", Value: bson.D{{Key: "$ne", Value: int32(storage.SlotDelivered)}}}},
+				bson.D{{Key: "k", Value: bson.D{{Key: "$lte", Value: int32(storage.SlotUser)}}}, {Key: "desired", Value: bson.D{{Key: "$lt", Value: dead[i].Version}}}},
+			}}))
 			if err != nil {
 				return removed, err
 			}

@@ -32,17 +32,22 @@ func dumped(b *bundle) (records []storage.Dumped, lines []string) {
 	return records, lines
 }
 
+// corp is what the target of a dump relays.
+var corp = storage.RelayOptions{Placements: true, Selection: "chosen"}
+
 // eventful fills a store with one of everything: tombstones, a hold, slots in
 // several states, an unfinished push.
 func eventful(b *bundle) {
+	_, err := b.store.Select(b.ctx, "corp", corp.Selection)
+	require.NoError(b, err)
 	b.apply(acme, departments("a", "b"))
 	b.apply(other, departments("x"))
 	b.application("sealed", 1)
 	b.apply(acme, &directory.Plan{Users: []directory.User{user("zhang", "a", 1)}, Delta: directory.Delta{Users: 1}})
 	b.apply(debug, departments("t"))
-	b.relay("corp", storage.RelayOptions{Placements: true})
+	b.relay("corp", corp)
 	b.deliver("corp", acme)
-	_, err := b.store.Rerender(b.ctx, "corp", "mapped")
+	_, err = b.store.Rerender(b.ctx, "corp", "mapped")
 	require.NoError(b, err)
 	b.deliver("corp", acme)
 	gone := department("b", "", 2)
@@ -51,7 +56,7 @@ func eventful(b *bundle) {
 	missing := department("c/%", "nobody", 1)
 	missing.ParentMissing = true
 	b.apply(acme, &directory.Plan{Departments: []directory.Department{missing}, Delta: directory.Delta{Departments: 1, ParentMissing: 1}})
-	b.relay("corp", storage.RelayOptions{Placements: true})
+	b.relay("corp", corp)
 	tasks := b.claim("corp", acme)
 	failed := tasks[0].Slot
 	failed.State, failed.ErrorClass, failed.LastError, failed.Attempts = storage.SlotDead, "permanent", "refused", 3
@@ -61,7 +66,7 @@ func eventful(b *bundle) {
 	require.NoError(b, err)
 	b.hold("a")
 	b.apply(other, &directory.Plan{Users: []directory.User{user("li", "x", 1), user("wu", "x", 1)}, Delta: directory.Delta{Users: 2}})
-	b.relay("corp", storage.RelayOptions{})
+	b.relay("corp", storage.RelayOptions{Selection: corp.Selection})
 	b.held("corp", other)
 	_, err = b.store.DecideHeld(b.ctx, storage.DeliveryFilter{Target: "corp", Key: "li"}, false)
 	require.NoError(b, err)
@@ -92,7 +97,7 @@ func RunMoves(t *testing.T, from, to Factory) {
 		for i := range records {
 			kinds[records[i].Kind()] = true
 		}
-		require.Len(t, kinds, 7, "one of everything")
+		require.Len(t, kinds, 8, "one of everything")
 
 		store := target.store.(movable)
 		require.NoError(t, store.BeginLoad(t.Context(), "m"))
@@ -113,11 +118,19 @@ func RunMoves(t *testing.T, from, to Factory) {
 		_, got := dumped(target)
 		require.Equal(t, want, got)
 
-		// It is a working store: the feed goes on where it was, counters hold.
+		// It is a working store: the feed goes on where it was, with its readers,
+		// and counters hold.
+		_, place, err := source.store.Changes(t.Context(), storage.Place{}, 100)
+		require.NoError(t, err)
+		require.NotEmpty(t, place.Epoch)
 		for _, b := range []*bundle{source, target} {
 			b.ids += 100
 			b.apply(acme, departments("new"))
-			require.Equal(t, 1, b.relay("corp", storage.RelayOptions{Placements: true}))
+			require.Equal(t, 1, b.relay("corp", corp))
+			changes, _, err := b.store.Changes(t.Context(), place, 100)
+			require.NoError(t, err)
+			require.Len(t, changes, 1)
+			require.Equal(t, "new", changes[0].Key)
 		}
 		before, err := source.store.State(t.Context(), acme)
 		require.NoError(t, err)

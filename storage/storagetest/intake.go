@@ -157,6 +157,19 @@ var intakeTests = map[string]func(*bundle){
 		require.ErrorIs(b, err, storage.ErrNotFound)
 	},
 
+	"a push that cannot be planned now is planned another time": func(b *bundle) {
+		record := b.record(acme, directory.AllOrgSync)
+		require.NoError(b, b.store.Accept(b.ctx, record, []byte("body")))
+		_, err := b.store.ApplyAccepted(b.ctx, record.ID, func(context.Context, storage.View) (*directory.Plan, error) {
+			return nil, fmt.Errorf("read: %w", storage.ErrLater)
+		})
+		require.ErrorIs(b, err, storage.ErrLater)
+		b.reopen()
+		_, err = b.store.ApplyAccepted(b.ctx, record.ID, planned(departments("a")))
+		require.NoError(b, err)
+		require.Equal(b, []string{"a"}, b.codes(acme))
+	},
+
 	"a panicking plan fails its own push only": func(b *bundle) {
 		_, err := b.store.ApplyAtOnce(b.ctx, b.record(acme, directory.SingleOrgSync), nil, func(context.Context, storage.View) (*directory.Plan, error) { panic("boom") })
 		require.ErrorContains(b, err, "boom")
@@ -228,7 +241,7 @@ var intakeTests = map[string]func(*bundle){
 			require.NoError(b, err)
 		}
 		require.Len(b, b.codes(acme), pushes)
-		changes, err := b.store.Changes(b.ctx, 0, 1000)
+		changes, _, err := b.store.Changes(b.ctx, storage.Place{}, 1000)
 		require.NoError(b, err)
 		for i, change := range changes {
 			require.Equal(b, fmt.Sprintf("d%03d", i), change.Key, "the feed is in the order of commit")

@@ -122,20 +122,62 @@ var readerTests = map[string]func(*bundle){
 		again := department("a", "", 2)
 		b.apply(acme, &directory.Plan{Departments: []directory.Department{again}})
 		b.apply(acme, &directory.Plan{Users: []directory.User{user("ann", "a", 1)}})
-		changes, err := b.store.Changes(b.ctx, 0, 100)
+		changes, next, err := b.store.Changes(b.ctx, storage.Place{}, 100)
 		require.NoError(b, err)
 		require.Len(b, changes, 3)
 		require.Equal(b, []string{"b", "a", "ann"}, []string{changes[0].Key, changes[1].Key, changes[2].Key})
 		require.EqualValues(b, 2, changes[1].Department.Version)
 		require.NotNil(b, changes[2].User)
 		require.Less(b, changes[0].Seq, changes[1].Seq)
-		last := changes[2].Seq
+		require.Equal(b, changes[2].Seq, next.Seq)
 		b.reopen()
 		b.apply(acme, departments("c"))
-		changes, err = b.store.Changes(b.ctx, last, 100)
+		changes, _, err = b.store.Changes(b.ctx, next, 100)
 		require.NoError(b, err)
 		require.Len(b, changes, 1)
 		require.Equal(b, "c", changes[0].Key)
+	},
+
+	"a place in the feed holds through restarts, and in no other feed": func(b *bundle) {
+		read := func(after storage.Place) (storage.Place, []string) {
+			changes, next, err := b.store.Changes(b.ctx, after, 100)
+			require.NoError(b, err, "%s", after)
+			keys := []string{}
+			for _, c := range changes {
+				keys = append(keys, c.Key)
+			}
+			return next, keys
+		}
+		_, _, err := b.store.Changes(b.ctx, storage.Place{Seq: 1}, 100)
+		require.ErrorIs(b, err, storage.ErrFeedSetBack, "behind the end of an empty feed")
+		var places []storage.Place
+		place, _ := read(storage.Place{})
+		for i := range 3 {
+			places = append(places, place) // given before a change of this process
+			b.apply(acme, departments(fmt.Sprint(i)))
+			var keys []string
+			place, keys = read(place)
+			require.Equal(b, []string{fmt.Sprint(i)}, keys)
+			require.NotEmpty(b, place.Epoch)
+			b.reopen()
+			again, none := read(place)
+			require.Equal(b, place, again, "a restart alone begins no epoch")
+			require.Empty(b, none)
+		}
+		for i, earlier := range places {
+			again, keys := read(earlier)
+			require.Equal(b, place, again)
+			require.Len(b, keys, 3-i)
+		}
+		for what, wrong := range map[string]storage.Place{
+			"further than its epoch went": {Seq: place.Seq, Epoch: places[1].Epoch},
+			"further than the feed goes":  {Seq: place.Seq + 1, Epoch: place.Epoch},
+			"a number too large":          {Seq: place.Seq + 1},
+			"of a feed that went on":      {Seq: 1, Epoch: storage.NewEpoch()},
+		} {
+			_, _, err := b.store.Changes(b.ctx, wrong, 100)
+			require.ErrorIs(b, err, storage.ErrFeedSetBack, what)
+		}
 	},
 
 	"data sets do not touch": func(b *bundle) {

@@ -79,6 +79,79 @@ var relayTests = map[string]func(*bundle){
 		require.Empty(b, b.claim("t", debug))
 	},
 
+	"another selection reads the feed again, and leaves what is there": func(b *bundle) {
+		only := storage.RelayOptions{Selection: "acme", Match: func(s directory.Scope) bool { return s == acme }}
+		again, err := b.store.Select(b.ctx, "t", only.Selection)
+		require.NoError(b, err)
+		require.False(b, again, "nothing was read")
+		b.apply(acme, &directory.Plan{Users: []directory.User{user("ann", "", 1)}, Delta: directory.Delta{Users: 1}})
+		b.apply(other, departments("x"))
+		b.relay("t", only)
+		b.deliver("t", acme)
+		require.Empty(b, b.claim("t", other))
+		again, err = b.store.Select(b.ctx, "t", only.Selection)
+		require.NoError(b, err)
+		require.False(b, again)
+
+		all := storage.RelayOptions{Selection: "all"}
+		again, err = b.store.Select(b.ctx, "t", all.Selection)
+		require.NoError(b, err)
+		require.True(b, again)
+		b.reopen()
+		counts, err := b.store.Counts(b.ctx, "t", nil)
+		require.NoError(b, err)
+		require.Equal(b, 2, counts.Unrelayed)
+		require.Zero(b, b.relay("t", only), "a replica of the old selection passes nothing over any more")
+		require.Zero(b, b.relay("t", storage.RelayOptions{}))
+		require.Equal(b, 2, b.relay("t", all))
+		require.Len(b, b.claim("t", other), 1)
+		require.Empty(b, b.claim("t", acme), "it has them")
+
+		again, err = b.store.Select(b.ctx, "t", "")
+		require.NoError(b, err)
+		require.True(b, again)
+		require.Equal(b, 2, b.relay("t", storage.RelayOptions{}))
+	},
+
+	"what waits for a decision is not made due by what it looks like": func(b *bundle) {
+		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 1)}, Users: []directory.User{user("ann", "a", 1)}})
+		b.relay("t", storage.RelayOptions{})
+		var held []storage.Slot
+		for _, task := range b.claim("t", acme) {
+			if slot := delivered(task.Slot); slot.Key == "ann" {
+				slot.State = storage.SlotHeld
+				held = append(held, slot)
+			}
+		}
+		b.settle(held...)
+		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 2)}, Tenant: &directory.Tenant{Name: "n", Meta: directory.Meta{Version: 1}}})
+		b.relay("t", storage.RelayOptions{})
+		_, err := b.store.Rerender(b.ctx, "t", "another")
+		require.NoError(b, err)
+		require.Equal(b, storage.SlotHeld, b.slot("t", acme, storage.SlotUser, "ann").State)
+		require.Equal(b, storage.SlotHeld, b.slot("t", acme, storage.SlotMembership, "ann").State)
+		b.apply(acme, &directory.Plan{Users: []directory.User{user("ann", "a", 2)}})
+		b.relay("t", storage.RelayOptions{})
+		require.Equal(b, storage.SlotPending, b.slot("t", acme, storage.SlotUser, "ann").State)
+	},
+
+	"another rendering asks anew for a removal that was made": func(b *bundle) {
+		b.apply(acme, &directory.Plan{Users: []directory.User{user("ann", "", 1), user("bob", "", 1)}})
+		b.relay("t", storage.RelayOptions{})
+		for _, task := range b.claim("t", acme) {
+			slot := delivered(task.Slot)
+			slot.Cleared = slot.Desired
+			if slot.Key == "bob" {
+				slot.State = storage.SlotDead // it has not been made
+			}
+			b.settle(slot)
+		}
+		b.deliver("t", acme)
+		_, err := b.store.Rerender(b.ctx, "t", "another")
+		require.NoError(b, err)
+		require.Zero(b, b.slot("t", acme, storage.SlotUser, "ann").Cleared)
+	},
+
 	"placements are made where asked for": func(b *bundle) {
 		b.apply(acme, &directory.Plan{Departments: []directory.Department{department("a", "", 1)}, Users: []directory.User{user("ann", "a", 1)}})
 		b.relay("t", storage.RelayOptions{Placements: true})

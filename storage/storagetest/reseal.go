@@ -41,7 +41,7 @@ var resealTests = map[string]func(*bundle){
 		was.SealedSecret, was.SecretFingerprint = []byte("new"), []byte("next print")
 		b.reopen()
 		require.Equal(b, was, b.applicationNow())
-		changes, err := b.store.Changes(b.ctx, was.Seq, 10)
+		changes, _, err := b.store.Changes(b.ctx, storage.Place{Seq: was.Seq}, 10)
 		require.NoError(b, err)
 		require.Empty(b, changes, "nobody need hear of it")
 	},

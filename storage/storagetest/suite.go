@@ -192,7 +192,7 @@ func (b *bundle) codes(scope directory.Scope) []string {
 // read do so.
 func (b *bundle) readFeed() {
 	b.Helper()
-	_, err := b.store.Changes(b.ctx, 0, 1)
+	_, _, err := b.store.Changes(b.ctx, storage.Place{}, 1)
 	require.NoError(b, err)
 }
 

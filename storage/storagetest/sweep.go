@@ -53,6 +53,31 @@ var sweepTests = map[string]func(*bundle){
 		require.Empty(b, counts.Slots)
 	},
 
+	"a tombstone stays while a target that passed it over has the object": func(b *bundle) {
+		b.apply(acme, departments("a", "b"))
+		b.relay("t", storage.RelayOptions{})
+		b.deliver("t", acme)
+		dead := department("a", "", 2)
+		dead.Deleted = true
+		b.apply(acme, &directory.Plan{Departments: []directory.Department{dead}, Delta: directory.Delta{Departments: -1}})
+		none := storage.RelayOptions{Selection: "none", Match: func(directory.Scope) bool { return false }}
+		_, err := b.store.Select(b.ctx, "t", none.Selection)
+		require.NoError(b, err)
+		require.Equal(b, 2, b.relay("t", none))
+		b.clock.advance(time.Hour)
+		times := storage.SweepTimes{Tombstones: b.clock.now()}
+		swept, err := b.store.Sweep(b.ctx, times)
+		require.NoError(b, err)
+		require.Zero(b, swept.Tombstones)
+		_, err = b.store.Select(b.ctx, "t", "")
+		require.NoError(b, err)
+		b.relay("t", storage.RelayOptions{})
+		require.Equal(b, 1, b.deliver("t", acme), "its deletion")
+		swept, err = b.store.Sweep(b.ctx, times)
+		require.NoError(b, err)
+		require.Equal(b, 1, swept.Tombstones)
+	},
+
 	"test data expires by tombstones, production never": func(b *bundle) {
 		b.apply(acme, departments("a"))
 		plan := departments("p", "q")

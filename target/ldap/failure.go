@@ -22,7 +22,7 @@ var classes = map[uint16]target.Class{
 	ldapv3.LDAPResultConfidentialityRequired:      target.Down,
 	ldapv3.LDAPResultInappropriateAuthentication:  target.Down,
 	ldapv3.LDAPResultInvalidCredentials:           target.Down,
-	ldapv3.LDAPResultInsufficientAccessRights:     target.Down,
+	ldapv3.LDAPResultInsufficientAccessRights:     target.Permanent, // of one entry, as far as is known
 	ldapv3.LDAPResultAuthorizationDenied:          target.Down,
 	ldapv3.LDAPResultReferral:                     target.Down,
 	ldapv3.LDAPResultUnavailable:                  target.Down,

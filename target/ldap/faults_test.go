@@ -15,6 +15,7 @@ import (
 	"time"
 
 	ber "github.com/go-asn1-ber/asn1-ber"
+	ldapv3 "github.com/go-ldap/ldap/v3"
 	"github.com/stretchr/testify/require"
 
 	"github.com/openkoo/connector/target"
@@ -387,6 +388,24 @@ func TestWaysIn(t *testing.T) {
 			require.NotContains(t, err.Error(), "wrong-password")
 		})
 	}
+}
+
+// An entry that is guarded from us, such as Active Directory guards those of
+// administrators, says nothing about the others: it must not stop the target.
+func TestAnEntryThatMayNotBeWrittenIsItsOwnMatter(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, func(c *ldap.Config) { c.BindDN = slapd.Writer })
+	zhang, wang := user("zhang", ""), user("wang", "")
+	zhang.RemoteID, wang.RemoteID = b.putUser(zhang), b.putUser(wang)
+	guard := ldapv3.NewModifyRequest("uid=zhang@acme,ou=departments,"+b.base, nil)
+	guard.Replace("employeeType", []string{slapd.Guarded})
+	require.NoError(t, b.admin.Modify(guard))
+	zhang.Title, wang.Title = "boss", "boss"
+	_, err := b.PutUser(t.Context(), zhang)
+	requireClass(t, target.Permanent, err)
+	require.ErrorContains(t, err, "check the rights")
+	requireClass(t, target.Permanent, b.DeleteUser(t.Context(), zhang.Object))
+	b.putUser(wang)
 }
 
 func TestASocketOfThisMachineIsAWayIn(t *testing.T) {

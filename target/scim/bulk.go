@@ -302,11 +302,7 @@ func (b *bulkResult) status() int {
 	if json.Unmarshal(text, &early) == nil && early.Code != nil {
 		text = early.Code
 	}
-	code, err := strconv.Atoi(strings.Trim(string(text), `"`))
-	if err != nil {
-		return 0
-	}
-	return code
+	return statusIn(text)
 }
 
 // share hands every change its part of the answer.
@@ -347,7 +343,11 @@ func (t *transport) part(c call, result *bulkResult) (*httpclient.Answer, error)
 	if c.method == http.MethodPost {
 		body = withID(body, result.Location, c.path)
 	}
-	return &httpclient.Answer{Op: c.op, Status: status, Header: http.Header{}, Body: body}, nil
+	answer := &httpclient.Answer{Op: c.op, Status: status, Header: http.Header{}, Body: body}
+	if err := t.disguised(t.request(c), answer); err != nil {
+		return nil, err
+	}
+	return answer, nil
 }
 
 // withID is what was created; its location names the id where the answer does

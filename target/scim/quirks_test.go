@@ -233,6 +233,30 @@ func TestShortRetriesCoverWhatMayHappenTwice(t *testing.T) {
 	require.Len(t, proxy.Requests(), 1, "a creation is not repeated")
 }
 
+func TestARefusalInTheClothesOfASuccessIsOne(t *testing.T) {
+	t.Parallel()
+	const refusal = `{"schemas":["urn:ietf:params:scim:api:messages:2.0:Error"],"status":%s,"detail":"no such title"}`
+	for status, class := range map[string]target.Class{`"400"`: target.Permanent, `400`: target.Permanent, `"503"`: target.Transient, `"200"`: target.Transient, `null`: target.Transient} {
+		proxy, connector := quirk(t)
+		ann := account("ann")
+		var err error
+		ann.RemoteID, err = connector.PutUser(t.Context(), ann)
+		require.NoError(t, err)
+		proxy.Choose(func(targettest.Request) targettest.Fault {
+			return targettest.Answer(http.StatusOK, fmt.Sprintf(refusal, status))
+		})
+		_, err = connector.PutUser(t.Context(), ann)
+		require.Equal(t, class, target.ClassOf(err), "%s: %v", status, err)
+		require.ErrorContains(t, err, "no such title")
+		require.Error(t, connector.DeleteUser(t.Context(), ann.Object), status)
+	}
+	_, connector := quirk(t)
+	ann := account("ann")
+	ann.Title = "urn:ietf:params:scim:api:messages:2.0:Error"
+	_, err := connector.PutUser(t.Context(), ann)
+	require.NoError(t, err, "it is no refusal because somebody is called so")
+}
+
 func TestBasicAuthenticationLetsIn(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

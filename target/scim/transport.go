@@ -1,10 +1,13 @@
 package scim
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/openkoo/connector/target"
@@ -79,11 +82,49 @@ func (t *transport) send(ctx context.Context, c call) (*httpclient.Answer, error
 	defer leave()
 	answer, err := t.client.Send(ctx, request)
 	if err == nil && answer.IsPage() {
-		if err := answer.Into(&struct{}{}); err != nil {
-			return nil, err
-		}
+		err = answer.Into(&struct{}{})
 	}
-	return answer, err
+	if err == nil {
+		err = t.disguised(request, answer)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
+// errorSchema marks a refusal (RFC 7644 §3.12).
+const errorSchema = "urn:ietf:params:scim:api:messages:2.0:Error"
+
+// disguised finds a refusal in an answer that has the status of a success: a
+// gateway before the server may answer 200 to everything. Who takes that for
+// delivered has lost a change.
+func (t *transport) disguised(request httpclient.Request, answer *httpclient.Answer) error {
+	if !bytes.Contains(answer.Body, []byte(errorSchema)) {
+		return nil
+	}
+	var refusal struct {
+		Schemas []string        `json:"schemas"`
+		Status  json.RawMessage `json:"status"`
+	}
+	if json.Unmarshal(answer.Body, &refusal) != nil || !slices.Contains(refusal.Schemas, errorSchema) {
+		return nil
+	}
+	status := statusIn(refusal.Status)
+	if status < http.StatusBadRequest {
+		status = http.StatusInternalServerError // it does not say
+	}
+	return t.client.Failure(request, status, answer.Body)
+}
+
+// statusIn is the status that a body names: a string by the RFC, a number at
+// some servers; 0 for none.
+func statusIn(text json.RawMessage) int {
+	code, err := strconv.Atoi(strings.Trim(string(text), `"`))
+	if err != nil {
+		return 0
+	}
+	return code
 }
 
 // request is a call's request without its body.

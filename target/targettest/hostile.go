@@ -1,11 +1,13 @@
 package targettest
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -41,17 +43,23 @@ func nasty(p *Proxy) map[string]Fault {
 	}
 }
 
+// packed is a kilobyte that grows a thousandfold. Gzip may be many such in a row.
+var packed = sync.OnceValue(func() []byte {
+	var member bytes.Buffer
+	zeros := gzip.NewWriter(&member)
+	_, _ = zeros.Write(make([]byte, 1<<20)) // a buffer takes all
+	_ = zeros.Close()
+	return member.Bytes()
+})
+
 // bomb answers with a few megabytes that grow a thousandfold.
 func bomb(w http.ResponseWriter, r *http.Request, _ http.Handler) {
 	w.Header().Set("Content-Encoding", "gzip")
-	packed := gzip.NewWriter(w)
-	zeros := make([]byte, 1<<20)
 	for range 1 << 11 {
-		if _, err := packed.Write(zeros); err != nil || r.Context().Err() != nil {
+		if _, err := w.Write(packed()); err != nil || r.Context().Err() != nil {
 			return
 		}
 	}
-	_ = packed.Close()
 }
 
 // longHeader answers with a header of a megabyte.

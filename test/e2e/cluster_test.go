@@ -44,7 +44,7 @@ func database(t *testing.T) (uri, name string) {
 	require.NoError(t, err)
 	name = "orgsync_e2e_" + strings.ReplaceAll(uuid.NewString(), "-", "")
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		require.NoError(t, server.Drop(ctx, name))
 	})
@@ -189,5 +189,5 @@ func (c *connector) says(word string) {
 	require.Eventually(c.t, func() bool {
 		_, said := c.readiness()
 		return said == word
-	}, 20*time.Second, 50*time.Millisecond, "%s does not become %s", c.name, word)
+	}, 2*time.Minute, 50*time.Millisecond, "%s does not become %s", c.name, word)
 }

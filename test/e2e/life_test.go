@@ -290,7 +290,7 @@ func TestLifeOfAnEnterprise(t *testing.T) {
 func (p *pusher) delivering(server peer, request string) {
 	p.t.Helper()
 	before := server.requests()[request]
-	require.Eventually(p.t, func() bool { return server.requests()[request] > before }, time.Minute, 5*time.Millisecond, "%s to %s", request, server.name)
+	require.Eventually(p.t, func() bool { return server.requests()[request] > before }, 4*time.Minute, 5*time.Millisecond, "%s to %s", request, server.name)
 }
 
 // written counts the requests that changed something at each server.

@@ -66,7 +66,7 @@ func TestAStoreThatIsAwayIsToldInTime(t *testing.T) {
 		// Its own outcomes are what it could not write down.
 		c.sentOnce("r1")
 	}
-	require.Eventually(t, func() bool { return r.goroutines() <= before+goroutineSlack }, 20*time.Second, 200*time.Millisecond, "from %d goroutines to more and more", before)
+	require.Eventually(t, func() bool { return r.goroutines() <= before+goroutineSlack }, 2*time.Minute, 200*time.Millisecond, "from %d goroutines to more and more", before)
 }
 
 // goroutineSlack is what the connections to the store and to the test come and

@@ -14,10 +14,10 @@ import (
 )
 
 // readyWithin bounds the wait for a program to say what is waited for.
-const readyWithin = 30 * time.Second
+const readyWithin = 2 * time.Minute
 
 // stopsWithin bounds how long a program may take to end when told to.
-const stopsWithin = 30 * time.Second
+const stopsWithin = 2 * time.Minute
 
 // Process is a running program.
 type Process struct {

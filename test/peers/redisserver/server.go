@@ -21,7 +21,7 @@ import (
 const URLVariable = "ORGSYNC_TEST_REDIS_URL"
 
 // startTimeout is how long a server may take to answer.
-const startTimeout = 10 * time.Second
+const startTimeout = time.Minute
 
 // Server is a running server, or one that was killed.
 type Server struct {

@@ -34,12 +34,16 @@ const (
 	Password = "bind-password"
 	// Reader may bind with Password and read, but not write.
 	Reader = "cn=reader," + Suffix
+	// Writer may bind with Password, and read and write all but the entries whose
+	// employeeType is Guarded, which it may read.
+	Writer  = "cn=writer," + Suffix
+	Guarded = "guarded"
 	// SizeLimit bounds the entries of a search without paging.
 	SizeLimit = 100
 )
 
 // startTimeout bounds how long the server may take to answer.
-const startTimeout = 20 * time.Second
+const startTimeout = 2 * time.Minute
 
 // Server is a running slapd.
 type Server struct {
@@ -84,7 +88,7 @@ func Start(dir string) (*Server, error) {
 }
 
 func configuration(dir string) string {
-	return strings.NewReplacer("DIR", dir, "SUFFIX", Suffix, "ADMIN", Admin, "READER", Reader, "PASSWORD", Password, "LIMIT", strconv.Itoa(SizeLimit)).Replace(`
+	return strings.NewReplacer("DIR", dir, "SUFFIX", Suffix, "ADMIN", Admin, "READER", Reader, "WRITER", Writer, "GUARDED", Guarded, "PASSWORD", Password, "LIMIT", strconv.Itoa(SizeLimit)).Replace(`
 include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
 include /etc/ldap/schema/inetorgperson.schema
@@ -106,7 +110,8 @@ directory DIR/db
 dbnosync
 index objectClass,ou,uid,businessCategory,entryUUID eq
 access to attrs=userPassword by anonymous auth
-access to * by dn.exact="READER" read by * none
+access to filter=(employeeType=GUARDED) by dn.exact="READER" read by dn.exact="WRITER" read by * none
+access to * by dn.exact="READER" read by dn.exact="WRITER" write by * none
 limits dn.exact="ADMIN" size.soft=LIMIT size.hard=LIMIT size.prtotal=unlimited
 `)
 }
@@ -173,7 +178,7 @@ func (s *Server) Client() (*ldapv3.Conn, error) {
 	return conn, nil
 }
 
-// seed makes the suffix and the reader.
+// seed makes the suffix, the reader and the writer.
 func (s *Server) seed() error {
 	conn, err := s.Client()
 	if err != nil {
@@ -184,12 +189,16 @@ func (s *Server) seed() error {
 	root.Attribute("objectClass", []string{"top", "dcObject", "organization"})
 	root.Attribute("o", []string{"Example"})
 	root.Attribute("dc", []string{"example"})
-	reader := ldapv3.NewAddRequest(Reader, nil)
-	reader.Attribute("objectClass", []string{"top", "person"})
-	reader.Attribute("cn", []string{"reader"})
-	reader.Attribute("sn", []string{"reader"})
-	reader.Attribute("userPassword", []string{Password})
-	return errors.Join(conn.Add(root), conn.Add(reader))
+	errs := []error{conn.Add(root)}
+	for name, dn := range map[string]string{"reader": Reader, "writer": Writer} {
+		person := ldapv3.NewAddRequest(dn, nil)
+		person.Attribute("objectClass", []string{"top", "person"})
+		person.Attribute("cn", []string{name})
+		person.Attribute("sn", []string{name})
+		person.Attribute("userPassword", []string{Password})
+		errs = append(errs, conn.Add(person))
+	}
+	return errors.Join(errs...)
 }
 
 func freePort() (string, error) {

@@ -1,0 +1,33 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// advice says what an operator can do about an error of SQLite, by its primary
+// result code.
+var advice = map[int]string{
+	sqlite3.SQLITE_BUSY:     "another program has locked the database: end it",
+	sqlite3.SQLITE_FULL:     "make room on the disk of the data directory",
+	sqlite3.SQLITE_READONLY: "make the data directory writable",
+	sqlite3.SQLITE_IOERR:    "look after the disk of the data directory",
+	sqlite3.SQLITE_CORRUPT:  "restore the data directory from a backup",
+}
+
+// advised adds what to do to an error, if there is something.
+func advised(err error) error {
+	failed, ok := errors.AsType[*sqlite.Error](err)
+	if !ok {
+		return err
+	}
+	const primary = 0xff
+	text, ok := advice[failed.Code()&primary]
+	if !ok {
+		return err
+	}
+	return fmt.Errorf("%w; %s", err, text)
+}
