@@ -28,14 +28,20 @@ type writer struct {
 	once     sync.Once
 
 	// Only the writer's goroutine touches these.
-	prepared   map[string]*sql.Stmt              // that read
-	changing   map[string]driver.StmtExecContext // that write
-	values     []driver.NamedValue               // of the write under way
-	found      int64                             // the newest number of the feed that earlier processes gave
-	epochBegun bool                              // an epoch of the feed, by this process
+	prepared   map[string]*sql.Stmt // that read
+	changing   map[string]writing   // that write
+	values     []driver.NamedValue  // of the write under way
+	found      int64                // the newest number of the feed that earlier processes gave
+	epochBegun bool                 // an epoch of the feed, by this process
 
 	// seq is the newest number of the feed, on disk or about to be. Others read it.
 	seq atomic.Int64
+}
+
+// writing is a prepared statement that writes.
+type writing interface {
+	driver.Stmt
+	driver.StmtExecContext
 }
 
 // job is one atomic write.
@@ -62,7 +68,7 @@ func startWriter(conn *sql.Conn, seq int64, options Options, announce func()) *w
 		closing:  make(chan struct{}),
 		closed:   make(chan struct{}),
 		prepared: make(map[string]*sql.Stmt),
-		changing: make(map[string]driver.StmtExecContext),
+		changing: make(map[string]writing),
 	}
 	w.seq.Store(seq)
 	go w.loop()
@@ -96,7 +102,7 @@ func (w *writer) loop() {
 		}
 		_ = w.conn.Raw(func(any) error {
 			for _, stmt := range w.changing {
-				_ = stmt.(driver.Stmt).Close()
+				_ = stmt.Close()
 			}
 			return nil
 		})
@@ -256,7 +262,7 @@ func (t *tx) exec(ctx context.Context, query string, args ...any) (n int64, err 
 }
 
 // change prepares a statement that writes once for the life of the connection.
-func (t *tx) change(ctx context.Context, conn any, query string) (driver.StmtExecContext, error) {
+func (t *tx) change(ctx context.Context, conn any, query string) (writing, error) {
 	if stmt, ok := t.w.changing[query]; ok {
 		return stmt, nil
 	}
@@ -268,7 +274,7 @@ func (t *tx) change(ctx context.Context, conn any, query string) (driver.StmtExe
 	if err != nil {
 		return nil, fmt.Errorf("prepare %.60q: %w", query, err)
 	}
-	changing, ok := stmt.(driver.StmtExecContext)
+	changing, ok := stmt.(writing)
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("prepare %.60q: %T cannot be executed", query, stmt), stmt.Close())
 	}
