@@ -68,6 +68,10 @@ func (a *API) decideDeletions(c *gin.Context, verb string, approve bool) {
 		return
 	}
 	filter := storage.DeliveryFilter{Target: inPath(c, "name"), InstanceID: optional(c, "instanceId"), TenantID: c.Query("tenantId")}
+	if _, named := c.GetQuery("tenantId"); named && filter.TenantID == "" { // of a script whose variable is not set
+		fail(c, &badRequestError{"tenantId: empty; leave it out to decide for all tenants"})
+		return
+	}
 	if filter.Dataset, err = oneOf(c, "dataset", "", directory.Prod, directory.Test); err != nil {
 		fail(c, err)
 		return

@@ -83,6 +83,7 @@ func TestADecisionAboutNothingIsRefused(t *testing.T) {
 	w.problem(w.call("POST", "/api/v1/targets/nobody/deletions/reject", ""), http.StatusNotFound)
 	w.problem(w.call("POST", "/api/v1/targets/corp/deletions/approve?dataset=all", ""), http.StatusBadRequest)
 	w.problem(w.call("POST", "/api/v1/targets/corp/deletions/approve?target=corp", ""), http.StatusBadRequest)
+	require.Contains(t, w.problem(w.call("POST", "/api/v1/targets/corp/deletions/approve?tenantId=", ""), http.StatusBadRequest), "tenantId: empty")
 	w.problem(w.call("POST", "/api/v1/targets/corp/deletions/approve", `{"who":"chen"}`), http.StatusBadRequest)
 	w.problem(w.call("POST", "/api/v1/targets/corp/pause", `[`), http.StatusBadRequest)
 }

@@ -23,6 +23,7 @@ type Instances struct {
 
 	WebhookURL     Secret        `koanf:"webhookUrl" env:"INSTANCE_WEBHOOK_URL" desc:"webhook: your server's address."`
 	WebhookSecret  Secret        `koanf:"webhookSecret" env:"INSTANCE_WEBHOOK_SECRET" desc:"webhook: signs the calls (standardwebhooks.com): whsec_ and Base64 of at least 24 bytes."`
+	CAFile         string        `koanf:"caFile" env:"INSTANCE_CA_FILE" desc:"webhook: PEM of further authorities whose certificates your server may have."`
 	Plaintext      bool          `koanf:"plaintext" env:"INSTANCE_PLAINTEXT" default:"false" desc:"webhook: let personal data go unencrypted to another machine: http://."`
 	WebhookTimeout time.Duration `koanf:"webhookTimeout" env:"INSTANCE_WEBHOOK_TIMEOUT" default:"30s" desc:"webhook: how long one call may take."`
 	Patience       time.Duration `koanf:"patience" env:"INSTANCE_PATIENCE" default:"5s" desc:"webhook: how long newInstance waits for your server before it is answered 000004."`

@@ -40,8 +40,13 @@ func SourceTimeOf(t time.Time) SourceTime { return SourceTime(t.UnixMilli()) }
 func (t SourceTime) Time() time.Time { return time.UnixMilli(int64(t)).UTC() }
 
 // Wire writes t as the kit does: yyyyMMddHHmmssSSS in UTC+8.
-func (t SourceTime) Wire() string {
-	text := time.UnixMilli(int64(t)).In(China).Format(sourceLayout)
+func (t SourceTime) Wire() string { return t.wire(China) }
+
+// WireUTC writes t as V1's base interface does: yyyyMMddHHmmssSSS in UTC.
+func (t SourceTime) WireUTC() string { return t.wire(time.UTC) }
+
+func (t SourceTime) wire(zone *time.Location) string {
+	text := t.Time().In(zone).Format(sourceLayout)
 	return text[:14] + text[15:]
 }
 

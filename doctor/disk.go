@@ -38,6 +38,11 @@ func CheckDirectory(dir string, measure func(dir string) (Disk, error)) Check {
 		info, err := os.Stat(dir)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
+			above := existing(dir)
+			if _, err := measure(above); err != nil {
+				notes.Problemf("Make it and give it to the user that runs orgsync, or set dataDir (ORGSYNC_DATA_DIR) to a directory that can be written.", "%s is not there, and %s cannot be written: %s", dir, above, err)
+				return
+			}
 			notes.OKf("%s is not there yet; `orgsync serve` makes it", dir)
 			return
 		case err != nil:
@@ -54,6 +59,17 @@ func CheckDirectory(dir string, measure func(dir string) (Disk, error)) Check {
 		}
 		disk.judge(dir, notes)
 	}}
+}
+
+// existing is the nearest directory above that is there.
+func existing(dir string) string {
+	for {
+		above := filepath.Dir(dir)
+		if _, err := os.Stat(above); err == nil || above == dir {
+			return above
+		}
+		dir = above
+	}
 }
 
 func (d Disk) judge(dir string, notes *Notes) {

@@ -108,6 +108,7 @@ func TestTheDataDirectoryIsMeasured(t *testing.T) {
 	finds(t, doctor.CheckDirectory(dir, disk(20<<20, time.Second, nil)), want{doctor.Problem, "20 MiB left"}, want{doctor.Problem, "takes 1s"})
 	finds(t, doctor.CheckDirectory(dir, disk(0, 0, os.ErrPermission)), want{doctor.Problem, dir + " cannot be written: permission denied"})
 	finds(t, doctor.CheckDirectory(filepath.Join(dir, "none"), nil), want{doctor.OK, "not there yet"})
+	finds(t, doctor.CheckDirectory(filepath.Join(dir, "none", "below"), disk(0, 0, os.ErrPermission)), want{doctor.Problem, "is not there, and " + dir + " cannot be written: permission denied"})
 	file := filepath.Join(dir, "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
 	finds(t, doctor.CheckDirectory(file, nil), want{doctor.Problem, "is no directory"})

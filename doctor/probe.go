@@ -3,25 +3,22 @@ package doctor
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
-	"github.com/openkoo/connector/marketplace"
+	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/marketplace/client"
 )
 
 const (
 	// wrongKey signs the first call: every production address must refuse it.
 	wrongKey = "orgsync-doctor-signs-wrongly"
-	// probeBody lacks every member: no connector finds anything in it to do.
-	probeBody = "{}"
 	// maxAnswer bounds what is read of an answer, in bytes.
 	maxAnswer = 64 << 10
 )
@@ -33,12 +30,38 @@ const (
 	codeInvalid         = "000002"
 )
 
+// Interface is one by which a production address can be tried.
+type Interface int
+
+// The interfaces that may be served.
+const (
+	KitV2 Interface = iota
+	BaseV2
+	KitV1
+	BaseV1
+)
+
+// call signs a call that lacks every member but its time: no connector finds
+// anything in it to do.
+func (i Interface) call(ctx context.Context, signer client.Signer, now time.Time) (*http.Request, error) {
+	switch at := directory.SourceTimeOf(now); i {
+	case BaseV2:
+		return signer.BaseV2(ctx, []byte("{}"), client.NewStamp(now))
+	case KitV1:
+		return signer.KitV1(ctx, directory.TenantSync, []byte(`{"timeStamp":"`+at.Wire()+`"}`), at.Wire())
+	case BaseV1:
+		return signer.BaseV1(ctx, map[string]string{"timeStamp": at.WireUTC()})
+	default:
+		return signer.KitV2(ctx, directory.TenantSync, []byte("{}"), client.NewStamp(now))
+	}
+}
+
 // probe calls the production address as the marketplace does.
 type probe struct {
 	client *http.Client
 	url    *url.URL
 	now    func() time.Time
-	key    string
+	by     Interface
 }
 
 // reply is what came back.
@@ -52,22 +75,14 @@ type reply struct {
 }
 
 func (p *probe) send(ctx context.Context, key string) (*reply, error) {
-	nonce, stamp := "doctor-"+rand.Text(), strconv.FormatInt(p.now().UnixMilli(), 10)
-	signature, err := marketplace.SignKit(key, nonce, stamp, []byte(probeBody))
-	if err != nil {
-		return nil, err
-	}
-	address := p.url.JoinPath("produceAPI", "v2", "tenantSync")
+	address := *p.url
 	address.RawQuery, address.Fragment, address.User = "", "", nil
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address.String(), strings.NewReader(probeBody))
+	signer := client.Signer{Address: strings.TrimRight(address.String(), "/"), Key: key}
+	request, err := p.by.call(ctx, signer, p.now())
 	if err != nil {
 		return nil, fmt.Errorf("make call: %w", err)
 	}
-	request.Header.Set("Content-Type", "application/json;charset=utf8")
 	request.Header.Set("User-Agent", "orgsync-doctor")
-	request.Header.Set("x-nonce", nonce)
-	request.Header.Set("x-timestamp", stamp)
-	request.Header.Set("x-sign", signature)
 	response, err := p.client.Do(request)
 	if err != nil {
 		return nil, err
@@ -99,9 +114,9 @@ func judgeWrong(r *reply, notes *Notes) bool {
 			"something else answers at the public address: HTTP %d%s, and no resultCode", r.status, by(r.server))
 	case r.status == http.StatusNotFound || r.status == http.StatusMethodNotAllowed:
 		notes.Problemf("Set basePath to the path that arrives here, or have the proxy keep the path.", "a connector answers at the public address, and has no interface there (HTTP %d): %s", r.status, r.message)
-	case strings.HasPrefix(r.message, "x-") && strings.HasSuffix(r.message, ": missing"):
-		notes.Problemf("Have the proxy pass the headers x-sign, x-timestamp and x-nonce on.", "a header is lost on the way from the public address: %s", r.message)
-	case r.code == codeInvalid && strings.HasPrefix(r.message, "x-timestamp"):
+	case strings.Contains(r.message, ": missing"):
+		notes.Problemf("Have the proxy pass all headers and the URL's parameters on.", "what signs a call is lost on the way from the public address: %s", r.message)
+	case r.code == codeInvalid && strings.Contains(strings.ToLower(r.message), "timestamp: "):
 		notes.Problemf(setClocks, "the clock of the connector behind the public address and this machine's differ: %s", r.message)
 	case r.code != codeUnauthenticated || r.status != http.StatusOK:
 		notes.Problemf("See what answers there: a production address refuses a wrong signature with HTTP 200 and 000001.",

@@ -18,10 +18,10 @@ import (
 // Public is the production address as the marketplace sees it.
 type Public struct {
 	URL string // as registered in the seller console; empty if not known
-	// Key is an access key of the kit, empty if there is none yet.
+	// By is an interface that is served, by which the address is tried.
+	By Interface
+	// Key is an access key of that interface, empty if there is none yet.
 	Key string
-	// KitV2 says that the interfaces are served by which the address is tried.
-	KitV2 bool
 
 	Now     func() time.Time // default time.Now
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -117,18 +117,14 @@ func (p Public) reaches(ctx context.Context, u *url.URL, notes *Notes) {
 		return
 	}
 	defer client.CloseIdleConnections()
-	if !p.KitV2 {
-		notes.Warnf("Switch interfaces.kitV2 on, if the marketplace is to use it.", "interfaces.kitV2 is off: the public address cannot be tried")
-		return
-	}
-	probe := &probe{client: client, url: u, now: p.Now, key: p.Key}
+	probe := &probe{client: client, url: u, now: p.Now, by: p.By}
 	answer, err := probe.send(ctx, wrongKey)
 	if err != nil {
 		p.unreachable(u, err, notes)
 		return
 	}
 	if answer.tls != nil {
-		judgeExpiry(answer.tls.PeerCertificates, p.Now(), notes)
+		judgeExpiry(answer.tls, p.Now(), notes)
 	}
 	if !judgeWrong(answer, notes) || p.Key == "" {
 		return

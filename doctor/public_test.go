@@ -64,7 +64,7 @@ func newWorld(t *testing.T, handler http.Handler, ends time.Time, names ...strin
 
 func (w *world) public(url string) doctor.Public {
 	return doctor.Public{
-		URL: url, Key: accessKey, KitV2: true, Roots: w.authority.pool(),
+		URL: url, Key: accessKey, Roots: w.authority.pool(),
 		Resolve: func(context.Context, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr("8.8.8.8")}, nil
 		},
@@ -167,9 +167,9 @@ func TestWhoAnswersAtThePublicAddress(t *testing.T) {
 		"another installation":  {door(t, "/saasproduce", "another-access-key", 0), "does not know this connector's access key"},
 		"a clock ahead":         {door(t, "/saasproduce", accessKey, 10*time.Minute), "differ: x-timestamp: expired: 10m0s old"},
 		"a clock behind":        {door(t, "/saasproduce", accessKey, -10*time.Minute), "differ: x-timestamp: in the future"},
-		"a lost signature":      {loses("x-sign"), "a header is lost on the way from the public address: x-sign: missing"},
-		"a lost nonce":          {loses("x-nonce"), "a header is lost on the way from the public address: x-nonce: missing"},
-		"a lost timestamp":      {loses("x-timestamp"), "a header is lost on the way from the public address: x-timestamp: missing"},
+		"a lost signature":      {loses("x-sign"), "is lost on the way from the public address: x-sign: missing"},
+		"a lost nonce":          {loses("x-nonce"), "is lost on the way from the public address: x-nonce: missing"},
+		"a lost timestamp":      {loses("x-timestamp"), "is lost on the way from the public address: x-timestamp: missing"},
 		"answers 000005 always": {answers(200, "Content-Type", "application/json", `{"resultCode":"000005"}`), "with HTTP 200 and 000005"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -178,8 +178,54 @@ func TestWhoAnswersAtThePublicAddress(t *testing.T) {
 			keepsSecret(t, findings, accessKey)
 		})
 	}
-	w := newWorld(t, answers(500, "Server", "x", ""), inAYear(), host)
-	p := w.public(address)
-	p.KitV2 = false
-	finds(t, doctor.CheckPublic(p), want{doctor.Warning, "interfaces.kitV2 is off"})
+}
+
+// idle is a lifecycle that no call of the doctor may arrive at.
+type idle struct{ *testing.T }
+
+func (i idle) Serve(context.Context, *directory.InstanceCall) (directory.InstanceAnswer, error) {
+	i.Error("the doctor has changed something")
+	return directory.InstanceAnswer{}, nil
+}
+
+// Whichever interface is served, the address is tried by it.
+func TestAPublicAddressIsTriedByWhatIsServed(t *testing.T) {
+	t.Parallel()
+	coordination := local.New(local.Options{})
+	t.Cleanup(func() { require.NoError(t, coordination.Close()) })
+	gin.SetMode(gin.ReleaseMode)
+	router := func(key string, ahead time.Duration) http.Handler {
+		options := marketplace.Options{Keys: []string{key}, BasePath: "/saasproduce", Logger: slog.New(slog.DiscardHandler), Now: func() time.Time { return time.Now().Add(ahead) }}
+		kit, err := marketplace.NewKitV1(options, time.Minute, unreached{t})
+		require.NoError(t, err)
+		base, err := marketplace.NewBase(options, time.Minute, idle{t}, coordination)
+		require.NoError(t, err)
+		router := gin.New()
+		kit.Register(router)
+		base.RegisterV1(router)
+		base.RegisterV2(router)
+		return router
+	}
+	lost := func(w http.ResponseWriter, r *http.Request) {
+		r.URL.RawQuery = ""
+		r.Header.Del("authToken")
+		router(accessKey, 0).ServeHTTP(w, r)
+	}
+	for by, name := range map[doctor.Interface]string{doctor.BaseV2: "base V2", doctor.KitV1: "kit V1", doctor.BaseV1: "base V1"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			try := func(handler http.Handler) doctor.Check {
+				p := newWorld(t, handler, inAYear(), host).public(address)
+				p.By = by
+				return doctor.CheckPublic(p)
+			}
+			finds(t, try(router(accessKey, 0)), want{doctor.OK, "leads to a connector with this access key"})
+			finds(t, try(router("another-access-key", 0)), want{doctor.Problem, "does not know this connector's access key"})
+			finds(t, try(http.HandlerFunc(lost)), want{doctor.Problem, "missing"})
+			finds(t, try(http.NotFoundHandler()), want{doctor.Problem, "something else answers"})
+			if by == doctor.BaseV2 { // V1's is looked at after its signature
+				finds(t, try(router(accessKey, 10*time.Minute)), want{doctor.Problem, "differ: timestamp: expired"})
+			}
+		})
+	}
 }

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"net"
@@ -37,7 +38,7 @@ func CheckTarget(t Target) Check {
 		}
 		if scheme, _, _ := strings.Cut(t.Route.URL, "://"); scheme == "https" || scheme == "ldaps" {
 			if state, err := t.Route.Reach(ctx); err == nil && state != nil {
-				judgeExpiry(state.PeerCertificates, time.Now(), notes)
+				judgeExpiry(state, time.Now(), notes)
 			}
 		}
 		if notes.unwell() {
@@ -93,12 +94,20 @@ func expired(err error) bool {
 // automatic renewal happens a month before.
 const soon = 14 * 24 * time.Hour
 
-// judgeExpiry notes that a chain ends soon: with its first certificate that does.
-func judgeExpiry(chain []*x509.Certificate, now time.Time, notes *Notes) {
-	if len(chain) == 0 {
+// judgeExpiry notes that what a server is trusted by ends soon: the chain that
+// lasts longest, with its first certificate that ends. What is sent beside it,
+// such as an old root for old clients, matters to nobody.
+func judgeExpiry(state *tls.ConnectionState, now time.Time, notes *Notes) {
+	var first *x509.Certificate
+	for _, chain := range state.VerifiedChains {
+		ends := slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
+		if first == nil || ends.NotAfter.After(first.NotAfter) {
+			first = ends
+		}
+	}
+	if first == nil {
 		return
 	}
-	first := slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
 	if left := first.NotAfter.Sub(now); left < soon {
 		notes.Warnf("Renew it, and see why it was not renewed by itself.", "the certificate of %s ends in %d days (%s)",
 			certificateName(first), int(left.Hours()/24), first.NotAfter.UTC().Format(time.DateOnly))

@@ -121,6 +121,10 @@ type Target struct {
 	// it is.
 	Match     storage.Match
 	Selection string
+	// Address is where the target is, as it may be shown: with another one than
+	// before the target is paused, for the ids that its objects had there may be
+	// others' here. Empty where objects have no ids of the target's.
+	Address string
 	// OnRevoke is for accounts without a grant, default Deactivate; OnDelete
 	// for deleted accounts, default Delete.
 	OnRevoke, OnDelete Policy

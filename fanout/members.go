@@ -85,7 +85,7 @@ func (r *round) planMoves(ctx context.Context, tasks []storage.Task) (moves []*m
 			object, member.Kind = groups[t.Key], target.MemberDepartment
 		}
 		member.RemoteID = object.RemoteID
-		if stays(object.Slot) && r.removal(object) && r.belongsTo(t) == "" {
+		if t.Hash != "" && stays(object.Slot) && r.removal(object) && r.belongsTo(t) == "" {
 			r.stay(t.Slot, object.Slot)
 			continue
 		}
@@ -314,6 +314,9 @@ func (r *round) settleMoves(ctx context.Context, moves []*move, groups map[strin
 			return err
 		}
 		for _, slot := range found {
+			if stays(slot) {
+				continue // not to be sent before it is decided
+			}
 			// Sent again even though unchanged, it is made anew if it is gone.
 			slot.Hash, slot.State, slot.DueAt = "", storage.SlotRetrying, r.options.Now()
 			r.settle(slot)

@@ -168,7 +168,7 @@ func (r *round) stay(slot, object storage.Slot) {
 // so. A scope that has removals held has all further ones held too: a mass
 // deletion that comes in parts is one.
 func (r *round) clear(ctx context.Context, n int) (bool, error) {
-	if !r.kept().HeldSince.IsZero() {
+	if !r.kept().HeldSince.IsZero() && r.Removals.Percent < 100 {
 		holds, err := r.store.Holds(ctx, heldIn(r.Name, r.scope))
 		if err != nil {
 			return false, fmt.Errorf("look for held removals of %s: %w", r.scope, err)

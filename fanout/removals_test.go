@@ -193,6 +193,38 @@ func TestWhatWasCountedInATimeToComeCountsNoMore(t *testing.T) {
 	require.Len(t, p.sent(http.MethodDelete, ""), 1)
 }
 
+// With 100 % nothing is held, also of a tenant that has something held from
+// before; that goes on waiting for its decision.
+func TestALimitOfAllHoldsNothingBesideWhatIsHeld(t *testing.T) {
+	t.Parallel()
+	b, p := limited(t, RemovalLimit{})
+	b.users(acme, directory.FlagDelete, names(1, 1, "")...)
+	b.settled()
+	require.Equal(t, storage.SlotHeld, b.slot("t", acme, storage.SlotUser, names(1, 1, "")[0]).State)
+	b.stop()
+	b.targets[0].Removals = &RemovalLimit{Percent: 100}
+	b.start().settled()
+	b.users(acme, directory.FlagDelete, names(2, 30, "")...)
+	b.settled()
+	require.Len(t, p.sent(http.MethodDelete, ""), 30)
+	require.Equal(t, storage.SlotHeld, b.slot("t", acme, storage.SlotUser, names(1, 1, "")[0]).State)
+}
+
+// Who is in no group has no place there to be held: it would wait for a decision
+// that nobody could give.
+func TestWhoIsInNoGroupHasNoPlaceHeld(t *testing.T) {
+	t.Parallel()
+	b, _ := limited(t, RemovalLimit{})
+	b.users(acme, directory.FlagAdd, "loner@")
+	b.settled()
+	b.users(acme, directory.FlagDelete, "loner")
+	b.settled()
+	require.Equal(t, storage.SlotHeld, b.slot("t", acme, storage.SlotUser, "loner").State)
+	require.Equal(t, storage.SlotDelivered, b.slot("t", acme, storage.SlotMembership, "loner").State)
+	require.Equal(t, 1, b.decide(false))
+	require.Empty(t, b.counts("t")[storage.SlotHeld])
+}
+
 // Where departments are no objects there is none to be removed.
 func TestWhereThereAreNoDepartmentsNoneIsHeld(t *testing.T) {
 	t.Parallel()

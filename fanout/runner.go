@@ -83,6 +83,7 @@ type runner struct {
 
 	// The loop's own.
 	readAt   time.Time                     // the record was read then
+	located  bool                          // the address is known to be the one before
 	rendered bool                          // what is stored is due that renders differently now
 	selected *string                       // what the relay was told to let through
 	latest   directory.Scope               // the scope asked for last

@@ -33,6 +33,48 @@ func (r *runner) refresh(ctx context.Context) error {
 	}
 	r.readAt = now
 	r.adopt(record)
+	return r.locate(ctx)
+}
+
+// moved is who stops a target whose address is another than before.
+const moved = "orgsync"
+
+// locate stops, at start, a target whose address is another than the one where
+// its objects have the ids that are kept of them. One that is back is freed.
+func (r *runner) locate(ctx context.Context) error {
+	if r.located || r.Address == "" {
+		return nil
+	}
+	has, err := r.store.Objects(ctx, r.Name)
+	if err != nil {
+		return fmt.Errorf("count what the target has: %w", err)
+	}
+	err = r.update(ctx, func(record *storage.TargetRecord) error {
+		stopped := record.Stop != nil && record.Stop.State == storage.StopPaused && record.Stop.By == moved
+		switch {
+		case record.Address == r.Address && !stopped:
+			return errUnchanged
+		case record.Address == "" || record.Address == r.Address || has == 0:
+			record.Address = r.Address
+			if stopped {
+				record.Stop = nil
+			}
+		case record.Stop != nil && record.Stop.State != storage.StopQuarantined && !stopped:
+			return errUnchanged // stopped anyway; it is asked again at the next start
+		default:
+			record.Stop = &storage.Stop{State: storage.StopPaused, By: moved, Since: r.options.Now().UTC(), Reason: cut(fmt.Sprintf(
+				"its address was %s and is %s now. If that is the same directory, resume it. If it is another one, give the target another name: the ids that are kept of %d objects may be others' there",
+				record.Address, r.Address, has), maxReason)}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	r.located = true
+	if stop := r.kept().Stop; stop != nil && stop.By == moved {
+		r.logger.Error("target is paused", "reason", stop.Reason)
+	}
 	return nil
 }
 
@@ -112,6 +154,9 @@ func (r *runner) resumed(ctx context.Context) error {
 			return errUnchanged
 		}
 		record.Stop = nil
+		if r.Address != "" {
+			record.Address = r.Address
+		}
 		return nil
 	})
 	if err != nil {

@@ -3,6 +3,7 @@
 package intake
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -191,18 +192,17 @@ func (s *Service) Recover(ctx context.Context, age time.Duration) (int, error) {
 	finished := 0
 	var errs []error
 	for unfinished, err := range s.store.Unfinished(ctx) {
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("recover: %w", err))
+		id, kind := unfinished.Record.ID, unfinished.Record.Kind
+		if stop := ctx.Err(); stop != nil || (err != nil && id == "") {
+			errs = append(errs, fmt.Errorf("recover: %w", cmp.Or(stop, err)))
 			break
 		}
-		if age > 0 && s.options.Now().Sub(unfinished.Record.ReceivedAt) <= age {
-			continue
+		if err == nil {
+			if age > 0 && s.options.Now().Sub(unfinished.Record.ReceivedAt) <= age {
+				continue
+			}
+			err = s.finish(ctx, unfinished)
 		}
-		id, kind := unfinished.Record.ID, unfinished.Record.Kind
-		err = s.finish(ctx, unfinished)
 		switch {
 		case err == nil:
 			finished++

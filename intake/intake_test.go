@@ -2,8 +2,10 @@ package intake_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -14,6 +16,7 @@ import (
 	"github.com/openkoo/connector/intake"
 	"github.com/openkoo/connector/orgsync"
 	"github.com/openkoo/connector/storage"
+	"github.com/openkoo/connector/storage/embedded"
 )
 
 var scope = directorytest.Scope
@@ -229,6 +232,28 @@ func TestAnInterruptedPushOutlivesASickStore(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, finished)
 	require.Equal(t, []string{"a"}, b.codes(scope))
+}
+
+// One push that cannot be read stays, is named, and stops no other.
+func TestADamagedPushStopsNoOther(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	damaged, good := full(t, 1, "a"), full(t, 2, "b")
+	b.accept(damaged)
+	b.accept(good)
+	file, err := sql.Open("sqlite", filepath.Join(b.dir, embedded.FileName))
+	require.NoError(t, err)
+	_, err = file.ExecContext(t.Context(), "UPDATE journal SET raw = 'scratched' WHERE id = ?", damaged.ID)
+	require.NoError(t, errors.Join(err, file.Close()))
+	finished, err := b.service.Recover(t.Context(), 0)
+	require.ErrorContains(t, err, damaged.ID+": its body is damaged")
+	require.Equal(t, 1, finished)
+	require.Equal(t, []string{"b"}, b.codes(scope))
+	b.reopen()
+	for push, err := range b.store.Unfinished(t.Context()) {
+		require.Error(t, err)
+		require.Equal(t, damaged.ID, push.Record.ID)
+	}
 }
 
 // choosing panics over one push, or fails at it.

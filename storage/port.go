@@ -53,7 +53,8 @@ type Intake interface {
 	ApplyAccepted(ctx context.Context, id string, plan PlanFunc) (*directory.Plan, error)
 
 	// Unfinished yields the pushes journaled but not applied, oldest first,
-	// with their bodies.
+	// with their bodies. An error with a record is that push's alone, whose body
+	// is damaged; any other ends the loop.
 	Unfinished(ctx context.Context) iter.Seq2[UnfinishedPush, error]
 
 	// Preview plans from the scope's view as it is now, and writes nothing.

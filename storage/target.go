@@ -50,6 +50,8 @@ type TargetRecord struct {
 	// Revision counts the updates; the store sets it.
 	Revision int64 `json:"revision"`
 	Stop     *Stop `json:"stop,omitempty"`
+	// Address is where what slots know of the target's objects is true.
+	Address string `json:"address,omitempty"`
 	// Removals counts the latest removals, oldest slice first.
 	Removals []RemovalCount `json:"removals,omitempty"`
 	// HeldSince is when removals began to be held, zero when none are.

@@ -29,7 +29,8 @@ func doctorCommand(s *settings) *cobra.Command {
 		Short:   "What is wrong here, and what to do about it",
 		Long: `Examine the installation and say for each thing that is not well what to do:
 configuration, keys and their files, store, Redis, every target (a harmless
-question with its credentials; a webhook is only connected to), clocks, and the
+question with its credentials; a webhook is only connected to), the seller's
+server that is told of instances (connected to as well), clocks, and the
 public address: HTTPS, port, name, certificate, and whether a call sent there
 arrives at a connector with this access key. It may be run beside a connector.
 
@@ -83,6 +84,9 @@ func exitForLevel(level doctor.Level) error {
 // faults.
 func diagnose(ctx context.Context, s *settings, api *apiFlags, public string, timeout time.Duration) ([]doctor.Finding, error) {
 	c, err := s.read()
+	if err == nil {
+		_, err = provisionerOf(&c.Instances) // refused when serving, too
+	}
 	if err != nil {
 		return doctor.Examine(ctx, []doctor.Check{doctor.CheckConfiguration(faultsOf(err), "")}, timeout), nil
 	}

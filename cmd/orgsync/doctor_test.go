@@ -72,6 +72,28 @@ func TestTheDoctorFindsNothingInAHealthyWorld(t *testing.T) {
 	require.True(t, strings.HasSuffix(r.out, "\n\nAll is well.\n"), r.out)
 }
 
+// The seller's server that is told of instances is looked at like a target.
+func TestTheDoctorReachesTheSellersServer(t *testing.T) {
+	t.Parallel()
+	dir := dataDir(t)
+	file := func(provisioner string) string {
+		return write(t, "orgsync.yaml", "interfaces: {kitV2: false}\ninstances: {provisioner: webhook, webhookSecret: whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=, "+provisioner+"}\n")
+	}
+	r, findings := diagnosis(t, "--data-dir", dir, "--config", file("webhookUrl: 'http://127.0.0.1:1/hook?token=s3cr3t'"))
+	require.Contains(t, strings.Join(toldOf(findings, "seller's server"), "\n"), "connection refused")
+	require.NotContains(t, r.out, "s3cr3t")
+	require.NotContains(t, r.out, "whsec_")
+	for provisioner, says := range map[string]string{
+		"webhookUrl: no address":                                         "instances.webhookUrl",
+		"webhookUrl: 'http://seller.example.com'":                        "plaintext: true",
+		"webhookUrl: 'https://seller.example.com', caFile: /nowhere.pem": "instances.caFile: ",
+	} {
+		_, findings = diagnosis(t, "--data-dir", dir, "--config", file(provisioner))
+		require.Len(t, findings, 1, "what serve refuses, the doctor finds")
+		require.Contains(t, strings.Join(toldOf(findings, "configuration"), "\n"), says)
+	}
+}
+
 func TestTheDoctorSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	s := serve(t)

@@ -139,12 +139,29 @@ func (e *examination) checks() []doctor.Check {
 	for _, t := range e.targets {
 		checks = append(checks, doctor.CheckTarget(t))
 	}
-	key := ""
-	if keys := c.KitKeys(); len(keys) > 0 {
-		key = keys[0]
+	if c.Instances.Provisioner == "webhook" {
+		checks = append(checks, doctor.CheckSeller(egress.Route{URL: c.Instances.WebhookURL.Reveal(), CAFile: c.Instances.CAFile, AllowPrivate: true}))
 	}
-	return append(checks, doctor.CheckClock(e.hosts(), nil),
-		doctor.CheckPublic(doctor.Public{URL: c.PublicURL, Key: key, KitV2: c.Interfaces.KitV2}))
+	by, keys := triedBy(c)
+	public := doctor.Public{URL: c.PublicURL, By: by}
+	if len(keys) > 0 {
+		public.Key = keys[0]
+	}
+	return append(checks, doctor.CheckClock(e.hosts(), nil), doctor.CheckPublic(public))
+}
+
+// triedBy is the interface by which the public address is tried, and its keys.
+func triedBy(c *config.Config) (doctor.Interface, []string) {
+	switch {
+	case c.Interfaces.KitV2:
+		return doctor.KitV2, c.KitKeys()
+	case c.Interfaces.BaseV2:
+		return doctor.BaseV2, c.BaseKeys()
+	case c.Interfaces.KitV1:
+		return doctor.KitV1, c.KitKeys()
+	default:
+		return doctor.BaseV1, c.BaseKeys()
+	}
 }
 
 // hosts are those whose clocks can be asked. A webhook is sent nothing.
@@ -169,7 +186,11 @@ func summary(c *config.Config) string {
 	if c.RedisURL != "" {
 		store += " and Redis"
 	}
-	return fmt.Sprintf("without faults: %s, %s", store, plural(len(c.Targets), "target"))
+	text := fmt.Sprintf("without faults: %s, %s", store, plural(len(c.Targets), "target"))
+	if i := &c.Instances; i.Provisioner == "static" && i.FrontEndURL == "" && i.License == "" && (c.Interfaces.BaseV1 || c.Interfaces.BaseV2) {
+		text += "; instances.frontEndUrl is empty, so that orders wait until somebody completes them"
+	}
+	return text
 }
 
 // runningServer is the connector that runs on this configuration.

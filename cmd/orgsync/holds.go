@@ -59,6 +59,9 @@ func decideCommand(s *settings, api *apiFlags, verb, short string) *cobra.Comman
 		Use: verb + " [PUSH]", Short: short, Long: short + `. PUSH is the id that ` + "`orgsync holds list`" + ` shows;
 for what a target holds name the target in its place, and the tenant if it is about one only.`,
 		Args: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("tenant") && at.tenant == "" { // of a script whose variable is not set
+				return errors.New("--tenant is empty; leave it out to decide for all tenants")
+			}
 			if at.target != "" {
 				return none(cmd, args)
 			}

@@ -22,7 +22,7 @@ import (
 // configured.
 func (a *app) openInstances(keyring secrets.Keyring, registry prometheus.Registerer) error {
 	c := &a.config.Instances
-	provisioner, err := a.provisioner()
+	provisioner, err := provisionerOf(c)
 	if err != nil {
 		return err
 	}
@@ -32,8 +32,7 @@ func (a *app) openInstances(keyring secrets.Keyring, registry prometheus.Registe
 	return nil
 }
 
-func (a *app) provisioner() (instance.Provisioner, error) {
-	c := &a.config.Instances
+func provisionerOf(c *config.Instances) (instance.Provisioner, error) {
 	if c.Provisioner == "webhook" {
 		return sellersWebhook(c)
 	}
@@ -43,9 +42,9 @@ func (a *app) provisioner() (instance.Provisioner, error) {
 // sellersWebhook tells the seller's server. It may be in a private network, and
 // is told personal data: that goes in clear only where the operator says so.
 func sellersWebhook(c *config.Instances) (*instance.Webhook, error) {
-	trust, err := egress.TLS("")
+	trust, err := egress.TLS(c.CAFile)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("instances.%w", err)
 	}
 	if u, err := url.Parse(c.WebhookURL.Reveal()); err == nil {
 		if err := egress.CheckPlaintext(u, c.Plaintext); err != nil {

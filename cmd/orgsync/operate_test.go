@@ -167,6 +167,7 @@ func TestHoldsOfATargetAreListedAndDecided(t *testing.T) {
 	require.ErrorContains(t, s.operate(t, "holds", "approve", "--target", "corp").err, "nothing is held")
 	require.ErrorContains(t, s.operate(t, "holds", "approve", "--target", "corp", "x").err, "takes no argument")
 	require.ErrorContains(t, s.operate(t, "holds", "approve", "--tenant", "t1", "x").err, "go with --target")
+	require.ErrorContains(t, s.operate(t, "holds", "approve", "--target", "corp", "--tenant", "").err, "--tenant is empty")
 	require.ErrorContains(t, s.operate(t, "holds", "approve").err, "want one PUSH (or --target)")
 }
 

@@ -222,7 +222,7 @@ func buildTargets(configured []config.Target) ([]fanout.Target, error) {
 			continue
 		}
 		targets = append(targets, fanout.Target{
-			Name: t.Name, Type: t.Type, Connector: connector, Match: matchOf(t), Selection: selectionOf(t),
+			Name: t.Name, Type: t.Type, Connector: connector, Match: matchOf(t), Selection: selectionOf(t), Address: placeOf(t),
 			OnRevoke: fanout.Policy(t.OnRevoke), OnDelete: fanout.Policy(t.OnDelete),
 			OnFreeze: fanout.Policy(t.OnFreeze), OnRelease: fanout.Policy(t.OnRelease),
 			UserNames: fanout.Naming(t.UserNames), Mapping: mapped, Concurrency: t.Concurrency,
@@ -243,6 +243,16 @@ func removalsOf(t *config.Target) *fanout.RemovalLimit {
 		limit.Percent = *n
 	}
 	return &limit
+}
+
+// placeOf says where a target is whose ids may be others' at another server,
+// and whatever the way there.
+func placeOf(t *config.Target) string {
+	u, err := url.Parse(t.URL)
+	if err != nil || t.Type != "scim" { // ldap and keycloak have ids that are nobody else's
+		return ""
+	}
+	return strings.ToLower(u.Host) + strings.TrimRight(u.Path, "/")
 }
 
 // selectionOf names what matchOf lets through; empty for all production data.

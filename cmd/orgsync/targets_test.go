@@ -155,3 +155,30 @@ func TestOnlyWebhooksAreKeptFromPrivateAddressesUnlessTold(t *testing.T) {
 		require.True(t, deny)
 	}
 }
+
+// Of a target's address the way there, and a slash at its end, are no part.
+func TestThePlaceOfATargetIsWhereItsIdsAreTrue(t *testing.T) {
+	t.Parallel()
+	place := func(kind, url string) string { return placeOf(&config.Target{Type: kind, URL: url}) }
+	one := place("scim", "https://idp.example.com/scim/v2")
+	require.Equal(t, one, place("scim", "http://IDP.example.com/scim/v2/"))
+	require.NotEqual(t, one, place("scim", "https://idp.example.com/scim/other"))
+	require.NotEqual(t, one, place("scim", "https://new.example.com/scim/v2"))
+	require.Empty(t, place("webhook", "https://idp.example.com/v2"))
+	require.Empty(t, place("ldap", "ldaps://ldap.example.com"))
+}
+
+// Tenants in another order, or twice, are the same selection.
+func TestTheSelectionNamesWhatIsChosen(t *testing.T) {
+	t.Parallel()
+	name := func(test bool, tenants ...string) string {
+		return selectionOf(&config.Target{TestData: test, Tenants: tenants})
+	}
+	require.Empty(t, name(false))
+	require.Empty(t, name(false, "a", "*"))
+	require.Equal(t, name(true), name(true, "*"))
+	require.NotEmpty(t, name(true))
+	require.Equal(t, name(false, "b", "a"), name(false, "a", "b", "a"))
+	require.NotEqual(t, name(false, "a", "b"), name(false, "a b"))
+	require.NotEqual(t, name(false, "a"), name(true, "a"))
+}

@@ -172,7 +172,7 @@ func (s *scene) prepare(step, activity string, members client.Members, changes .
 		request, err := signer.BaseV2(s.ctx, body, a.stamp)
 		return &sending{a, request, body}, err
 	}
-	all = append(all, client.Member{Name: "timeStamp", Value: s.utc(a.at)})
+	all = append(all, client.Member{Name: "timeStamp", Value: a.at.WireUTC()})
 	if a.edit != nil {
 		all = a.edit(all)
 	}
@@ -182,12 +182,6 @@ func (s *scene) prepare(step, activity string, members client.Members, changes .
 	}
 	request, err := signer.BaseV1(s.ctx, params)
 	return &sending{a, request, nil}, err
-}
-
-// utc is a time as V1's base interface has it.
-func (s *scene) utc(at directory.SourceTime) string {
-	text := at.Time().UTC().Format("20060102150405.000")
-	return strings.Replace(text, ".", "", 1)
 }
 
 // send sends a call and keeps what is wrong with its answer.

@@ -1,6 +1,7 @@
 package blob_test
 
 import (
+	"runtime"
 	"sync"
 	"testing"
 
@@ -34,6 +35,17 @@ func TestManyPackAtOnce(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+// A damaged blob takes up no more memory than it holds, however long it says
+// that it is.
+func TestADamagedBlobTakesUpNoMemory(t *testing.T) { //nolint:paralleltest // it counts what the process allocates
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := blob.Unpack([]byte("(\xb5/\xfd\x80\x80\x80qqqqqqq0,")) // says 1.9 GB
+	runtime.ReadMemStats(&after)
+	require.ErrorContains(t, err, "stored blob")
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(64<<20))
 }
 
 func FuzzUnpackRefusesWhatIsNoBlob(f *testing.F) {

@@ -197,14 +197,15 @@ func (s *Store) Unfinished(ctx context.Context) iter.Seq2[storage.UnfinishedPush
 			if errors.Is(err, errNoRows) {
 				return
 			}
-			var raw []byte
-			if err == nil {
-				raw, err = blob.Unpack(packed)
-			}
 			if err != nil {
-				err = fmt.Errorf("read unfinished push: %w", err)
+				yield(storage.UnfinishedPush{}, fmt.Errorf("read unfinished push: %w", err))
+				return
 			}
-			if !yield(storage.UnfinishedPush{Record: record, Raw: raw}, err) || err != nil {
+			push := storage.UnfinishedPush{Record: record}
+			if push.Raw, err = blob.Unpack(packed); err != nil {
+				err = fmt.Errorf("its body is damaged: %w", err)
+			}
+			if !yield(push, err) {
 				return
 			}
 			after = record.ID

@@ -8,6 +8,7 @@ import (
 	"iter"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/openkoo/connector/directory"
@@ -267,7 +268,7 @@ func (s *Store) Unfinished(ctx context.Context) iter.Seq2[storage.UnfinishedPush
 			}
 			for i := range docs {
 				push, err := s.unfinished(ctx, &docs[i])
-				if !yield(push, err) || err != nil {
+				if !yield(push, err) || (err != nil && push.Record.ID == "") {
 					return
 				}
 			}
@@ -278,18 +279,33 @@ func (s *Store) Unfinished(ctx context.Context) iter.Seq2[storage.UnfinishedPush
 
 var withoutDecisions = bson.D{{Key: "decisions", Value: 0}, {Key: "redo", Value: 0}, {Key: "raw.b", Value: 0}}
 
+// unfinished reads a push with its body. An error of the server comes without
+// the record: the others would meet it too.
 func (s *Store) unfinished(ctx context.Context, doc *recordDoc) (push storage.UnfinishedPush, err error) {
 	if push.Record, err = doc.record(); err != nil {
 		return push, err
 	}
-	var body recordDoc
-	if body, err = s.find(ctx, doc.ID, bson.D{{Key: "decisions", Value: 0}, {Key: "redo", Value: 0}}); err != nil {
-		return push, err
+	body, err := s.find(ctx, doc.ID, bson.D{{Key: "decisions", Value: 0}, {Key: "redo", Value: 0}})
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return storage.UnfinishedPush{}, err
 	}
-	if push.Raw, err = s.join(ctx, doc.ID, "raw", body.Raw); err != nil {
-		return push, s.failed(err, "read body of push %s", doc.ID)
+	if err == nil {
+		push.Raw, err = s.join(ctx, doc.ID, "raw", body.Raw)
+	}
+	switch {
+	case ofServer(err):
+		return storage.UnfinishedPush{}, s.failed(err, "read body of push %s", doc.ID)
+	case err != nil:
+		return push, fmt.Errorf("its body is damaged: %w", err)
 	}
 	return push, nil
+}
+
+// ofServer reports whether an error says something of the server or the way to
+// it, and not of what is stored.
+func ofServer(err error) bool {
+	var refused driver.ServerError
+	return driver.IsNetworkError(err) || driver.IsTimeout(err) || errors.As(err, &refused) || errors.Is(err, context.Canceled)
 }
 
 // Preview implements storage.Intake. It takes a turn: what it reads belongs

@@ -49,6 +49,7 @@ func counted(t *testing.T) (*mongo.Store, *trips) {
 	counter := &trips{}
 	options := quiet()
 	options.Monitor = counter.monitor()
+	options.TurnTime = time.Hour // a turn that lasts is extended, which is a trip more on a slow machine
 	return openStore(t, database(t), options), counter
 }
 
