@@ -136,7 +136,9 @@ func (a *API) Register(router *gin.Engine) {
 		router.Handle(method, "/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
 		router.Handle(method, "/readyz", a.ready)
 	}
-	router.GET("/metrics", a.authenticate, gin.WrapH(promhttp.HandlerFor(a.Gatherer, promhttp.HandlerOpts{})))
+	slots := prometheus.NewRegistry()
+	slots.MustRegister(&slotMetrics{api: a})
+	router.GET("/metrics", a.authenticate, gin.WrapH(promhttp.HandlerFor(prometheus.Gatherers{a.Gatherer, slots}, promhttp.HandlerOpts{})))
 
 	scope := []string{"dataset", "instanceId", "tenantId"}
 	list := slices.Concat(scope, []string{"limit", "cursor"})

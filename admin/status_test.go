@@ -1,8 +1,11 @@
 package admin_test
 
 import (
+	"fmt"
 	"net/http"
+	"regexp"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -51,6 +54,31 @@ func TestSyncingBecomesSynced(t *testing.T) {
 	require.Positive(t, target.Delivered)
 	groups, users := w.scim.Counts()
 	require.Equal(t, []int{5, 2}, []int{groups, users}, "synced means that the target has it")
+}
+
+// What an operator is to be woken for can be measured, and costs the store a
+// count twice a minute, however often it is asked.
+func TestMetricsTellHowTheDeliveriesStand(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.bind(acme, 5)
+	metrics := func() string { return w.call("GET", "/metrics", "").Body.String() }
+	pending := regexp.MustCompile(`orgsync_slots{state="pending",target="corp"} [1-9]`)
+	require.Regexp(t, pending, metrics())
+
+	w.deliver()
+	status := w.await(func(s admin.SyncStatus) bool { return s.State == admin.Synced })
+	w.clock = w.clock.Add(29 * time.Second)
+	require.Regexp(t, pending, metrics(), "not counted anew")
+	w.clock = w.clock.Add(time.Second)
+	text := metrics()
+	require.NotRegexp(t, pending, text)
+	for _, want := range []string{
+		fmt.Sprintf(`orgsync_slots{state="delivered",target="corp"} %d`, status.Targets[0].Delivered),
+		`orgsync_slots{state="dead",target="corp"} 0`, `orgsync_oldest_pending_seconds{target="corp"} 0`, `orgsync_target_up{target="corp"} 1`,
+	} {
+		require.Contains(t, text, want)
+	}
 }
 
 func TestHeldDeletionsAreToldUntilDecided(t *testing.T) {

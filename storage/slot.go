@@ -101,16 +101,6 @@ func (s SlotState) String() string {
 	}
 }
 
-// ParseSlotState reads what SlotState.String wrote.
-func ParseSlotState(text string) (SlotState, error) {
-	for _, s := range SlotStates() {
-		if s.String() == text {
-			return s, nil
-		}
-	}
-	return 0, fmt.Errorf("unknown state %q: want pending, retrying, waiting, delivered, dead, held, kept or leaving", text)
-}
-
 // MarshalText writes the state's name.
 func (s SlotState) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 

@@ -25,7 +25,7 @@ func restoreCommand(s *settings) *cobra.Command {
 		Use:     "restore --push PUSH",
 		GroupID: "operate",
 		Short:   "Bring a tenant's departments back to how they stood after a push",
-		Long: `Brings the departments of a push's tenant back to how they stood when the push
+		Long: `Bring the departments of a push's tenant back to how they stood when the push
 had just been applied, as a full push of its own: guarded like any other, kept
 in the journal, and carried to every target. Accounts are left as they are.
 

@@ -28,8 +28,8 @@ func resyncCommand(s *settings) *cobra.Command {
 		Use:     "resync TARGET",
 		GroupID: "operate",
 		Short:   "Compare a target with the directory and repair it",
-		Long: `Reads the whole of a target, compares it with what was delivered there, and
-sends anew what is ours and is missing or was changed. What is not ours is told
+		Long: `Read the whole of a target, compare it with what was delivered there, and send
+anew what is ours and is missing or was changed. What is not ours is reported
 and left alone. docs/resync.md says what is found and what becomes of it.
 
 Ends with 2 if the target could not be compared to its end, or so much is

@@ -24,8 +24,8 @@ func rootCommand(environ []string) *cobra.Command {
 		Use:   "orgsync",
 		Short: "Keep identity providers in step with an enterprise's directory on Huawei Cloud KooGallery",
 		Long: `orgsync is the production address of a seller on Huawei Cloud KooGallery (华为云商店).
-It takes the marketplace's signed pushes, keeps the directory, brings every
-target (SCIM, LDAP, Keycloak, webhook) to it, and answers "is it synced?".
+It takes the marketplace's signed pushes, keeps the directory, keeps every
+target (SCIM, LDAP, Keycloak, webhook) in line, and answers "is it synced?".
 
 New here?   orgsync demo     an enterprise is bound, edited and followed; nothing to set up
 Next:       orgsync serve    the real thing, with generated keys in ./data`,

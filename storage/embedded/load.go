@@ -59,7 +59,7 @@ func (s *Store) EndLoad(ctx context.Context, name string) error {
 	if running != name {
 		return fmt.Errorf("load %s is not under way: %w", name, storage.ErrConflict)
 	}
-	s.announce()
+	s.changed.Announce()
 	return os.Remove(s.loadPath())
 }
 

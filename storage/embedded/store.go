@@ -68,8 +68,7 @@ type Store struct {
 	scopes  scopeIDs
 	leases  leases
 
-	mu      sync.Mutex
-	changed chan struct{}
+	changed storage.Signal // to this process's listeners
 
 	closing  sync.Once
 	closeErr error
@@ -100,7 +99,7 @@ func Open(ctx context.Context, dir string, options Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{options: options, lock: lock, changed: make(chan struct{})}
+	s := &Store{options: options, lock: lock}
 	if err := s.open(ctx, filepath.Join(dir, FileName)); err != nil {
 		return nil, errors.Join(err, s.closeFiles())
 	}
@@ -154,7 +153,7 @@ func (s *Store) open(ctx context.Context, path string) error {
 	if err := conn.QueryRowContext(ctx, "SELECT COALESCE(MAX(seq), 0) FROM scopes").Scan(&seq); err != nil {
 		return errors.Join(fmt.Errorf("read database %s: %w", path, err), conn.Close())
 	}
-	s.writer = startWriter(conn, seq, s.options, s.announce)
+	s.writer = startWriter(conn, seq, s.options, s.changed.Announce)
 	return nil
 }
 
@@ -249,18 +248,7 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // Changed implements storage.Wakeups.
-func (s *Store) Changed() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.changed
-}
-
-func (s *Store) announce() {
-	s.mu.Lock()
-	close(s.changed)
-	s.changed = make(chan struct{})
-	s.mu.Unlock()
-}
+func (s *Store) Changed() <-chan struct{} { return s.changed.Changed() }
 
 // scopeIDs remembers the numbers of scopes; they never change.
 type scopeIDs struct {

@@ -58,7 +58,7 @@ func connect(ctx context.Context, uri, database string, opts Options) (*Store, e
 		journal: db.Collection("journal"), slots: db.Collection("slots"), relays: db.Collection("relays"),
 		resyncs:   db.Collection("resyncs"),
 		instances: majority(db, "instances"), orders: majority(db, "orders"),
-		changed: make(chan struct{}), sequencer: make(chan struct{}, 1), epoch: storage.NewEpoch(), partSize: partSize,
+		sequencer: make(chan struct{}, 1), epoch: storage.NewEpoch(), partSize: partSize,
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	if err := s.prepare(ctx, clientOptions, database); err != nil {

@@ -38,8 +38,7 @@ type Store struct {
 	epoch     string        // of the feed, from the first change that this process numbers
 	numbered  bool          // it has; guarded by sequencer
 
-	mu      sync.Mutex
-	changed chan struct{}
+	changed storage.Signal // to this process's listeners
 
 	background sync.WaitGroup
 	life       context.Context // ends with Close
@@ -125,23 +124,11 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // Changed implements storage.Wakeups.
-func (s *Store) Changed() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.changed
-}
-
-// announce tells this process's listeners.
-func (s *Store) announce() {
-	s.mu.Lock()
-	close(s.changed)
-	s.changed = make(chan struct{})
-	s.mu.Unlock()
-}
+func (s *Store) Changed() <-chan struct{} { return s.changed.Changed() }
 
 // tell tells the listeners of all replicas.
 func (s *Store) tell(ctx context.Context) {
-	s.announce()
+	s.changed.Announce()
 	if s.options.Notifier != nil {
 		s.options.Notifier.Notify(ctx)
 	}
@@ -164,7 +151,7 @@ func (s *Store) loop() {
 		case <-ctx.Done():
 			return
 		case <-notified:
-			s.announce()
+			s.changed.Announce()
 		case <-ticker.C:
 			seen = s.look(ctx, seen)
 			if time.Since(resolved) >= s.options.TurnTime {
@@ -187,7 +174,7 @@ func (s *Store) look(ctx context.Context, seen feedDoc) feedDoc {
 		return seen
 	}
 	if now.Seq != seen.Seq || now.Wakes != seen.Wakes {
-		s.announce()
+		s.changed.Announce()
 	}
 	return now
 }
