@@ -18,7 +18,7 @@ import (
 // ended waits for the end of the resync that was started last.
 func (w *world) ended() storage.Resync {
 	w.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for {
 		all := read[items[storage.Resync]](w, "/api/v1/targets/corp/resyncs?limit=1").Items
 		require.Len(w, all, 1)

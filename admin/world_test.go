@@ -209,7 +209,7 @@ func (w *world) deliver() {
 // time the fan-out has written outcomes down.
 func (w *world) await(done func(admin.SyncStatus) bool) admin.SyncStatus {
 	w.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for {
 		status := read[admin.SyncStatus](w, "/api/v1/sync-status?instanceId=i-1&tenantId=acme")
 		if done(status) {

@@ -187,6 +187,14 @@ func (r *runner) tryQuarantined(ctx context.Context) error {
 	return nil
 }
 
+// accountsFirst reports that a quarantined target is tried with accounts first:
+// at every other trial, from the first on. A trial ends at a refusal, and where
+// a target takes no departments, no leaver would ever be barred.
+func (r *runner) accountsFirst() bool {
+	stop := r.kept().Stop
+	return r.gate.onTrial() && stop != nil && stop.Trials%2 == 1
+}
+
 // heal ends a quarantine: the target took something, or nothing waits for it
 // and it answers.
 func (r *runner) heal(ctx context.Context) error {

@@ -137,3 +137,28 @@ func TestAListThatIsReadDoesNotSpeakForATargetThatRefuses(t *testing.T) {
 	b.settled()
 	require.Equal(t, Quarantined, b.fanout.Targets()[0].State)
 }
+
+// A target that takes no departments is quarantined for it, and would end every
+// trial at the next department: leavers must be barred there all the same.
+func TestALeaverIsBarredThoughNoDepartmentIsTaken(t *testing.T) {
+	t.Parallel()
+	p, corp := newPeer(t, "t")
+	b := newBundle(t, corp).start()
+	b.users(acme, directory.FlagAdd, "ann@d01")
+	b.settled()
+	p.proxy.Choose(failing(targettest.Answer(http.StatusBadRequest, ""), "POST /Groups"))
+	codes := make([]string, 3*defaultQuarantineAfter)
+	for i := range codes {
+		codes[i] = fmt.Sprintf("d%02d", i)
+	}
+	b.tree(acme, codes...)
+	b.settled()
+	require.Equal(t, Quarantined, b.fanout.Targets()[0].State)
+	b.users(acme, directory.FlagCancel, "ann")
+	b.settled()
+	b.until(b.fanout.Targets()[0].NextProbe)
+	b.settled()
+	user, there, _ := p.account(acme, "ann")
+	require.True(t, there)
+	require.False(t, user.Active)
+}

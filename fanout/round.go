@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -159,12 +160,19 @@ func sortOut(tasks []storage.Task) batch {
 // phases goes through the phases of the package comment, in order.
 func (r *round) phases(ctx context.Context, b batch) error {
 	var absent []storage.Task // accounts the target is not to have
-	err := r.phase(ctx, func() error { return r.putDepartments(ctx, b.putDepartments) })
-	if err == nil {
-		err = r.phase(ctx, func() (err error) {
+	puts := []func() error{
+		func() error { return r.putDepartments(ctx, b.putDepartments) },
+		func() (err error) {
 			absent, err = r.putUsers(ctx, b.users)
 			return err
-		})
+		},
+	}
+	if r.accountsFirst() {
+		slices.Reverse(puts)
+	}
+	err := r.phase(ctx, puts[0])
+	if err == nil {
+		err = r.phase(ctx, puts[1])
 	}
 	if err == nil {
 		err = r.phase(ctx, func() error {

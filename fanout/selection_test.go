@@ -112,3 +112,32 @@ func TestAChangedPolicyIsAppliedToWhatIsThere(t *testing.T) {
 	_, there, _ = p.account(acme, "ann")
 	require.False(t, there)
 }
+
+// A target that is taken out of the configuration and put back follows what
+// happened meanwhile, deletions too, however long it was away.
+func TestATargetThatIsPutBackFollows(t *testing.T) {
+	t.Parallel()
+	p, away := newPeer(t, "away")
+	q, stays := newPeer(t, "stays")
+	b := newBundle(t, away, stays).start()
+	b.tree(acme, "a", "b")
+	b.users(acme, directory.FlagAdd, "ann@a", "bob@a", "eve@b")
+	b.settled()
+	b.synced("away", p, acme)
+	b.stop()
+	b.targets = []Target{stays}
+	b.start()
+	b.tree(acme, "a")
+	b.users(acme, directory.FlagDelete, "ann")
+	b.users(acme, directory.FlagCancel, "bob")
+	b.settled()
+	b.synced("stays", q, acme)
+	_, err := b.store.Sweep(t.Context(), storage.SweepTimes{Tombstones: b.clock.now().AddDate(1, 0, 0)})
+	require.NoError(t, err)
+	b.stop()
+	b.targets = []Target{away, stays}
+	b.start().settled()
+	b.synced("away", p, acme)
+	_, there, _ := p.account(acme, "ann")
+	require.False(t, there)
+}

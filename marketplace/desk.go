@@ -2,24 +2,16 @@ package marketplace
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"time"
-	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/openkoo/connector/directory"
-)
-
-// The result codes of spec/marketplace.md §2 that only the base interface answers.
-const (
-	codeProcessing = "000004"
-	codeNoResource = "000100"
 )
 
 // remembered stands for the code of an answer that was given before, in the
@@ -122,25 +114,7 @@ func (d *desk) log(ctx context.Context, x *exchange, took time.Duration) {
 // note takes down what an error means to the marketplace.
 func (x *exchange) note(err error) {
 	x.err = err
-	invalid, isInvalid := errors.AsType[*directory.InvalidError](err)
-	denied, isDenied := errors.AsType[*unauthenticated](err)
-	switch {
-	case err == nil:
-		x.code, x.message = codeSuccess, "success."
-	case isInvalid:
-		x.code, x.message = codeInvalid, invalid.Error()
-	case isDenied:
-		x.code, x.message = codeUnauthenticated, denied.Error()
-	case errors.Is(err, directory.ErrUnknownInstance):
-		x.code, x.message = codeUnknownInstance, directory.ErrUnknownInstance.Error()
-	case errors.Is(err, directory.ErrClientSecret):
-		x.code, x.message = codeClientSecret, "clientSecret: does not decrypt with the seller's private key"
-	default:
-		x.code, x.message = codeInternal, "internal error; send it again"
-	}
-	if utf8.RuneCountInString(x.message) > maxMessage {
-		x.message = string([]rune(x.message)[:maxMessage-1]) + "…"
-	}
+	x.code, x.message = verdict(err)
 }
 
 // refuse is the answer to a call that failed.

@@ -23,22 +23,11 @@ import (
 	"github.com/openkoo/connector/directory"
 )
 
-// The result codes of spec/marketplace.md §2 that the kit's interfaces answer.
-const (
-	codeSuccess         = "000000"
-	codeUnauthenticated = "000001"
-	codeInvalid         = "000002"
-	codeUnknownInstance = "000003"
-	codeInternal        = "000005"
-	codeClientSecret    = "000101"
-)
-
 const (
 	defaultWindow  = 60 * time.Second
 	defaultMaxBody = 64 << 20
 	serveTimeout   = 60 * time.Second
 	maxNonce       = 128
-	maxMessage     = 255
 )
 
 // Receiver takes verified pushes. When it returns without an error the push is
@@ -195,11 +184,6 @@ func (d *Door) guarded(c *gin.Context, kind directory.PushKind, out *outcome) (a
 	return d.serve(c, kind, out)
 }
 
-// unauthenticated is a call whose signature does not hold: 000001.
-type unauthenticated struct{ reason string }
-
-func (e *unauthenticated) Error() string { return e.reason }
-
 // admitted is a call whose signature holds.
 type admitted struct {
 	stamp
@@ -341,41 +325,10 @@ func (d *Door) checkTime(s stamp) error {
 // answer turns what came of a call into the marketplace's words.
 func (o *outcome) answer(err error) coordination.Answer {
 	o.err = err
-	invalid, isInvalid := errors.AsType[*directory.InvalidError](err)
-	denied, isDenied := errors.AsType[*unauthenticated](err)
-	switch {
-	case err == nil:
-		o.code, o.message = codeSuccess, "success."
-	case isInvalid:
-		o.code, o.message = codeInvalid, invalid.Error()
-	case isDenied:
-		o.code, o.message = codeUnauthenticated, denied.Error()
-	case errors.Is(err, directory.ErrClientSecret):
-		o.code, o.message = codeClientSecret, "clientSecret: does not decrypt with the seller's private key"
-	case errors.Is(err, directory.ErrUnknownInstance):
-		o.code, o.message = codeUnknownInstance, directory.ErrUnknownInstance.Error()
-	default:
-		o.code, o.message = codeInternal, "internal error; send it again"
-		if o.push != nil {
-			o.message += " (push " + o.push.ID + ")"
-		}
+	if o.code, o.message = verdict(err); o.code == codeInternal && o.push != nil {
+		o.message += " (push " + o.push.ID + ")"
 	}
 	return coordination.Answer{Code: o.code, Body: answerBody(o.code, o.message)}
-}
-
-func answerBody(code, message string) []byte {
-	if utf8.RuneCountInString(message) > maxMessage {
-		message = string([]rune(message)[:maxMessage-1]) + "…"
-	}
-	var b strings.Builder
-	w := &canonicalWriter{out: &b}
-	w.text(`{"resultCode": `)
-	w.str(code)
-	w.text(`, "resultMsg": `)
-	w.str(message)
-	w.text("}")
-	w.flush()
-	return []byte(b.String())
 }
 
 func write(c *gin.Context, status int, body []byte) {

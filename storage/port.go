@@ -163,7 +163,8 @@ type Fanout interface {
 	Settle(ctx context.Context, lease Lease, slots []Slot) error
 
 	// MarkUsers makes the slots of a scope's accounts due again, whatever became
-	// of them: what they look like depends on more than the directory. It goes by
+	// of them but for held ones: what they look like depends on more than the
+	// directory. It goes by
 	// key, marks at most limit behind after, and returns the last key, empty if
 	// there are no more.
 	MarkUsers(ctx context.Context, targetName string, scope directory.Scope, after string, limit int) (last string, err error)

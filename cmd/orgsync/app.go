@@ -189,14 +189,25 @@ func (a *app) run(ctx context.Context, listener net.Listener) (err error) {
 	})
 	group.Go(func() error {
 		<-ctx.Done()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-		defer cancel()
-		if err := a.http.Shutdown(ctx); err != nil {
-			return fmt.Errorf("shut down: %w", err)
-		}
-		return nil
+		return a.shutDown(context.WithoutCancel(ctx), shutdownTimeout)
 	})
 	return group.Wait()
+}
+
+// shutDown lets the requests under way finish. Those that do not are cut off,
+// and that is no failure: anybody can hold a request open.
+func (a *app) shutDown(ctx context.Context, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := a.http.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		a.logger.Warn("requests that did not end are cut off; a push among them that was journaled is finished at the next start", "after", patience)
+		err = a.http.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("shut down: %w", err)
+	}
+	return nil
 }
 
 // recover finishes the pushes that were left unfinished longer than age ago.

@@ -129,7 +129,7 @@ func (d *demo) start(ctx context.Context, group *errgroup.Group) error {
 	})
 	group.Go(func() error { <-ctx.Done(); return server.Close() })
 
-	d.config, err = config.Load("", nil, map[string]any{"dataDir": d.dir})
+	d.config, err = config.Load("", nil, map[string]any{"dataDir": d.dir, "instances.frontEndUrl": "https://app.example.com/{instanceId}"})
 	if err != nil {
 		return err
 	}

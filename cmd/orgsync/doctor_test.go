@@ -97,7 +97,7 @@ func TestTheDoctorReachesTheSellersServer(t *testing.T) {
 func TestTheDoctorSaysWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	_, findings := diagnosis(t, "--url", closedPort(t), "--data-dir", s.dir)
+	_, findings := diagnosis(t, "--url", closedPort, "--data-dir", s.dir)
 	require.Contains(t, strings.Join(toldOf(findings, "store"), "\n"), "a process holds the data directory, and no connector answers at http://127.0.0.1:")
 
 	wrong := write(t, "wrong", "a-wrong-token\n")

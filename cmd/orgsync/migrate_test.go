@@ -24,7 +24,7 @@ func mongoServer(t *testing.T) (uri string) {
 	server, err := mongotest.Start(context.Background())
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		for _, name := range []string{"orgsync_test_moved", "orgsync_test_second"} {
 			require.NoError(t, server.Drop(ctx, name))

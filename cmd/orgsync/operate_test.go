@@ -135,7 +135,7 @@ func TestHoldsOfATargetAreListedAndDecided(t *testing.T) {
 			r := s.operate(t, "status")
 			out = r.out
 			return r.code() == code && !strings.Contains(r.out, "State: syncing")
-		}, 30*time.Second, 20*time.Millisecond)
+		}, 2*time.Minute, 20*time.Millisecond)
 		return out
 	}
 	require.NoError(t, s.pushFile(t, "full", "", "d.csv", departments(30)).err)

@@ -76,7 +76,7 @@ func TestSimulateFailsWithWhatIsWrong(t *testing.T) {
 // What keeps a simulation from running is told apart from what it finds.
 func TestASimulationThatCannotRun(t *testing.T) {
 	t.Parallel()
-	dir, key, refused := dataDir(t), write(t, "key", "some-access-key\n"), closedPort(t)
+	dir, key, refused := dataDir(t), write(t, "key", "some-access-key\n"), closedPort
 	for _, c := range []struct {
 		name, want string
 		args       []string

@@ -206,7 +206,7 @@ func relayOne(ctx context.Context, t *tx, targetName string, options storage.Rel
 }
 
 // someUsers are those of a tenant between two keys.
-const someUsers = allUsers + " AND key > ? AND key <= ?"
+const someUsers = unheld + allUsers + " AND key > ? AND key <= ?"
 
 // MarkUsers implements storage.Fanout.
 func (s *Store) MarkUsers(ctx context.Context, targetName string, scope directory.Scope, after string, limit int) (last string, err error) {

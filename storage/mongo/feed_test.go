@@ -206,7 +206,7 @@ func TestOtherReplicasAreHeard(t *testing.T) {
 		do()
 		select {
 		case <-heard:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			require.Fail(b, what)
 		}
 	}
@@ -248,17 +248,17 @@ func TestATurnLeftOpenIsSettledInTheBackground(t *testing.T) {
 	name := database(t)
 	p := newProxy(t)
 	dying := quiet()
-	dying.TurnTime, dying.Timeout = 300*time.Millisecond, 300*time.Millisecond
+	dying.TurnTime, dying.Timeout = 3*time.Second, 3*time.Second
 	store := openThrough(t, p, name, dying)
 	p.set(func(c command) fault { return fault{hang: carryOut(c)} })
 	require.Error(t, put(t.Context(), store, acme, 1, directory.FlagAdd, "a", "n", ""))
 	alive := quiet()
-	alive.PollInterval, alive.TurnTime, alive.Timeout = 50*time.Millisecond, 300*time.Millisecond, 5*time.Second
+	alive.PollInterval, alive.Timeout, alive.TurnTime = 50*time.Millisecond, 5*time.Second, 5*time.Second
 	other := openStore(t, name, alive)
 	require.Eventually(t, func() bool {
 		_, err := other.State(t.Context(), acme)
 		return err == nil
-	}, 20*time.Second, 50*time.Millisecond)
+	}, time.Minute, 50*time.Millisecond)
 	require.Equal(t, []string{"a n "}, tree(t, other, acme))
 	p.set(nil)
 }

@@ -63,7 +63,7 @@ func database(tb testing.TB) string {
 	tb.Helper()
 	name := "orgsync_test_" + strings.ReplaceAll(mongo.NewID(), "-", "")
 	tb.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		require.NoError(tb, server().Drop(ctx, name))
 	})

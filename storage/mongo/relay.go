@@ -345,7 +345,7 @@ func (s *Store) markSomeUsers(ctx context.Context, targetName, scope, after stri
 	for i := range docs {
 		ids[i] = docs[i].ID
 	}
-	_, err = s.slots.UpdateMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "s", Value: scope}}, s.due(nil))
+	_, err = s.slots.UpdateMany(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "s", Value: scope}, unheld}, s.due(nil))
 	return docs[len(docs)-1].Key, err
 }
 

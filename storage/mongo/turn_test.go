@@ -17,7 +17,7 @@ import (
 // brief are options with turns so short that they have to be extended.
 func brief(now func() time.Time) mongo.Options {
 	opts := quiet()
-	opts.TurnTime, opts.Timeout, opts.Now = 300*time.Millisecond, 300*time.Millisecond, now
+	opts.TurnTime, opts.Timeout, opts.Now = 3*time.Second, 3*time.Second, now
 	return opts
 }
 
@@ -37,7 +37,6 @@ func TestALongPlanKeepsItsTurn(t *testing.T) {
 		return fault{}
 	})
 	opts := brief(time.Now)
-	opts.Timeout, opts.TurnTime = time.Second, time.Second
 	store := openThrough(t, p, name, opts)
 	other := openStore(t, name, opts)
 	push := fullPush(acme, 1, item("a", "n", ""))

@@ -176,7 +176,7 @@ func TestConnectionsThatWereCutAreOpenedAgain(t *testing.T) {
 		require.Eventually(t, func() bool {
 			_, err := b.PutDepartment(t.Context(), department("a", "A", ""))
 			return err == nil
-		}, 5*time.Second, time.Millisecond, "round %d", i)
+		}, time.Minute, time.Millisecond, "round %d", i)
 	}
 	require.Equal(t, []string{"departments/A"}, b.paths())
 }
@@ -195,7 +195,7 @@ func TestAServerThatStopsIsDownAndComesBack(t *testing.T) {
 	require.Eventually(t, func() bool { // connections at rest notice first
 		_, err := c.PutDepartment(t.Context(), department("b", "B", ""))
 		return target.ClassOf(err) == target.Down
-	}, 5*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	require.NoError(t, own.Up())
 	again, err := c.PutDepartment(t.Context(), with(department("a", "A2", ""), id))
 	require.NoError(t, err)
@@ -244,7 +244,7 @@ func TestAnOperationEndsWithItsContext(t *testing.T) {
 		_, err := b.PutUser(ctx, user("zhang", ""))
 		done <- err
 	}()
-	require.Eventually(t, func() bool { return p.requests()[3] > before }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return p.requests()[3] > before }, time.Minute, time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
 }

@@ -328,7 +328,7 @@ func TestACallAmongOthersEndsWithItsContext(t *testing.T) {
 			return err
 		})
 	}()
-	require.Eventually(t, func() bool { return len(proxy.Requests()) > 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(proxy.Requests()) > 0 }, time.Minute, time.Millisecond)
 	cancel()
 	for _, err := range <-ended {
 		require.ErrorIs(t, err, context.Canceled)

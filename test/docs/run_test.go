@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/openkoo/connector/target/scim/scimserver"
+	"github.com/openkoo/connector/test/peers/port"
 	"github.com/openkoo/connector/test/program"
 )
 
@@ -104,16 +105,18 @@ func newSession(t *testing.T) *session {
 	require.NoError(t, err)
 	target := httptest.NewServer(server)
 	t.Cleanup(target.Close)
-	port, scimPort := freePort(t), portOf(t, target.Listener)
+	own, err := port.Free()
+	require.NoError(t, err)
+	scimPort := portOf(t, target.Listener)
 
 	s := &session{T: t, dir: t.TempDir()}
-	s.rename = strings.NewReplacer("go run ./cmd/orgsync", "orgsync", ":8080", ":"+port, ":8643", ":"+scimPort)
-	s.restore = strings.NewReplacer(":"+port, ":8080", ":"+scimPort, ":8643")
+	s.rename = strings.NewReplacer("go run ./cmd/orgsync", "orgsync", ":8080", ":"+own, ":8643", ":"+scimPort)
+	s.restore = strings.NewReplacer(":"+own, ":8080", ":"+scimPort, ":8643")
 	shell := exec.Command("bash", "--norc", "--noprofile")
 	shell.Dir = s.dir
 	shell.Env = []string{
 		"PATH=" + filepath.Dir(path) + ":" + os.Getenv("PATH"), "HOME=" + s.dir, "TMPDIR=" + s.dir, "LANG=C.UTF-8",
-		"ORGSYNC_LISTEN=:" + port,
+		"ORGSYNC_LISTEN=:" + own,
 	}
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	in, err := shell.StdinPipe()
@@ -127,14 +130,6 @@ func newSession(t *testing.T) *session {
 		_ = shell.Wait()
 	})
 	return s
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", ":0")
-	require.NoError(t, err)
-	defer func() { _ = listener.Close() }()
-	return portOf(t, listener)
 }
 
 func portOf(t *testing.T, listener net.Listener) string {
@@ -194,7 +189,7 @@ func (s *session) read(document string, step step) (output string, code int) {
 	case a := <-answers:
 		require.NoError(s, a.err, "%s:%d: %s", document, step.line, a.text)
 		return s.restore.Replace(strings.TrimSuffix(a.text, "\n")), a.code
-	case <-time.After(time.Minute):
+	case <-time.After(3 * time.Minute):
 		require.Fail(s, "too slow", "%s:%d: %s", document, step.line, step.command)
 		return "", 0
 	}

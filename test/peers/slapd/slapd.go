@@ -25,6 +25,8 @@ import (
 	"time"
 
 	ldapv3 "github.com/go-ldap/ldap/v3"
+
+	"github.com/openkoo/connector/test/peers/port"
 )
 
 // What every server is made with.
@@ -61,16 +63,16 @@ func Start(dir string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := freePort()
+	plain, err := port.Free()
 	if err != nil {
 		return nil, err
 	}
-	secure, err := freePort()
+	secure, err := port.Free()
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
-		URL: "ldap://" + plain, TLSURL: "ldaps://" + secure, CAFile: filepath.Join(dir, "ca.pem"), dir: dir, path: path,
+		URL: "ldap://127.0.0.1:" + plain, TLSURL: "ldaps://127.0.0.1:" + secure, CAFile: filepath.Join(dir, "ca.pem"), dir: dir, path: path,
 	}
 	if err := os.Mkdir(filepath.Join(dir, "db"), 0o700); err != nil {
 		return nil, fmt.Errorf("slapd: %w", err)
@@ -199,14 +201,6 @@ func (s *Server) seed() error {
 		errs = append(errs, conn.Add(person))
 	}
 	return errors.Join(errs...)
-}
-
-func freePort() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("slapd: %w", err)
-	}
-	return listener.Addr().String(), listener.Close()
 }
 
 // find is the path of slapd, which is installed if that is possible.
