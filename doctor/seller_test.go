@@ -24,7 +24,7 @@ func TestTheSellersServerIsReachedAndToldNothing(t *testing.T) {
 	finds(t, check(a.server(t, silent, time.Now().Add(73*time.Hour)).URL, a.file), want{doctor.Warning, "ends in 3 days"})
 	for url, says := range map[string]string{
 		well.URL:                       "its certificate does not verify",
-		"http://" + nowhere:         "connection refused",
+		"http://" + nowhere:            "connection refused",
 		"https://no-such-host.invalid": "does not resolve",
 		"http://169.254.169.254":       "is not to be dialled",
 	} {

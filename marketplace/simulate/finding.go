@@ -95,7 +95,7 @@ var remedies = map[Kind]string{
 	NewInstancePerRepeat: "Look the order line up (orderId, orderLineId; for on-demand goods orderId, productId) in the same transaction that makes the instance; answer the instanceId that it has.",
 	SharedInstance:       "Each order line has an instance of its own: the key is (orderId, orderLineId), not orderId alone; for on-demand goods (orderId, productId).",
 	NotStable:            "Keep the License with its eventId, and answer the same one again.",
-	NeverReady:           "Finish the instance, so that queryInstance answers 000000 with appInfo; or wait longer: --patience. (This connector waits for somebody to complete it until instances.frontEndUrl is set.)",
+	NeverReady:           "Finish the instance, so that queryInstance answers 000000 with appInfo (orgsync serve: set instances.frontEndUrl); or wait longer: --patience.",
 	LeaksKey:             "Take the access key out of answers, and rotate it: what was answered may be in logs by now.",
 }
 
