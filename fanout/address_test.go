@@ -61,6 +61,33 @@ func TestATargetOfAnotherAddressIsPausedBeforeItHarmsStrangers(t *testing.T) {
 	require.Equal(t, Up, b.fanout.Targets()[0].State)
 }
 
+// Who resumes a target that he has paused himself is told first that it is led
+// elsewhere; and what he has paused stays so wherever it is.
+func TestAPauseOfAnOperatorHidesNoOtherAddress(t *testing.T) {
+	t.Parallel()
+	p, corp := newPeer(t, "t")
+	corp.Address = "one.example"
+	b := newBundle(t, corp).start()
+	b.tree(acme, "a")
+	b.settled()
+	require.NoError(t, b.fanout.Pause(t.Context(), "t", "orgsync", "a new certificate"))
+	b.at("one.example", corp)
+	require.Equal(t, "a new certificate", b.fanout.Targets()[0].Reason)
+	b.at("two.example", corp)
+	require.Equal(t, "a new certificate", b.fanout.Targets()[0].Reason)
+	require.NoError(t, b.fanout.Resume(t.Context(), "t"))
+	status := b.fanout.Targets()[0]
+	require.Equal(t, Paused, status.State)
+	require.Contains(t, status.Reason, "its address was one.example")
+	count := b.count("t")
+	require.NoError(t, b.fanout.Resume(t.Context(), "t"))
+	b.settledSince("t", count)
+	require.Equal(t, Up, b.fanout.Targets()[0].State)
+	b.tree(acme, "a", "b")
+	b.settled()
+	b.synced("t", p, acme)
+}
+
 // A target that has nothing of us yet may be anywhere.
 func TestAnEmptyTargetMayMove(t *testing.T) {
 	t.Parallel()

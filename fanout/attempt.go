@@ -84,7 +84,7 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 		return // stays open, is released as it was
 	}
 	if ctx.Err() != nil {
-		r.forget(slot.SlotKey)
+		r.forget(slot)
 		return
 	}
 	details, _ := errors.AsType[*target.Error](err)

@@ -24,19 +24,41 @@ const (
 
 // BenchmarkDeliveries delivers new enterprises into a SCIM server in process.
 // xfloor is its rate over that of a bare loop of as many clients, which sends
-// the same requests to the same kind of server and reads the ids it answers.
+// the same requests to the same kind of server and reads the ids it answers;
+// xcpu is the loop's processor time over its own.
 func BenchmarkDeliveries(b *testing.B) {
 	for _, tenants := range []int{1, 8} {
 		b.Run(fmt.Sprintf("%dtenants", tenants), func(b *testing.B) {
-			var ours, floor float64
+			var ours, floor pace
 			for b.Loop() {
-				floor += bareLoop(b, tenants)
-				ours += deliverAll(b, tenants)
+				floor.add(bareLoop(b, tenants))
+				ours.add(deliverAll(b, tenants))
 			}
-			b.ReportMetric(ours/float64(b.N), "deliveries/s")
-			b.ReportMetric(ours/floor, "xfloor")
+			b.ReportMetric(ours.rate/float64(b.N), "deliveries/s")
+			b.ReportMetric(ours.rate/floor.rate, "xfloor")
+			if ours.processor > 0 {
+				b.ReportMetric(float64(ours.processor/time.Microsecond)/float64(b.N), "cpu-µs/delivery")
+				b.ReportMetric(float64(floor.processor)/float64(ours.processor), "xcpu")
+			}
 		})
 	}
+}
+
+// pace is how fast requests were sent.
+type pace struct {
+	rate      float64       // requests a second
+	processor time.Duration // for each request, of client, server and store together
+}
+
+func (p *pace) add(more pace) {
+	p.rate += more.rate
+	p.processor += more.processor
+}
+
+// since is the pace at which a server was sent what it was since then.
+func since(began time.Time, used time.Duration, server *scimserver.Server) pace {
+	n := sent(server)
+	return pace{n / time.Since(began).Seconds(), (processorTime() - used) / time.Duration(n)}
 }
 
 // benchScope is a tenant's.
@@ -44,9 +66,8 @@ func benchScope(n int) directory.Scope {
 	return directory.Scope{Dataset: directory.Prod, InstanceID: "i/1", TenantID: fmt.Sprintf("t%d", n)}
 }
 
-// deliverAll is how many requests a second the fan-out sends to deliver
-// everything.
-func deliverAll(b *testing.B, tenants int) float64 {
+// deliverAll is the pace at which the fan-out delivers everything.
+func deliverAll(b *testing.B, tenants int) pace {
 	b.Helper()
 	server, url := benchServer(b)
 	connector, err := scim.New(scim.Config{URL: url, BearerToken: "token"})
@@ -70,17 +91,17 @@ func deliverAll(b *testing.B, tenants int) float64 {
 	require.NoError(b, err)
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan error, 1)
-	began := time.Now()
+	began, used := time.Now(), processorTime()
 	go func() { ended <- f.Run(ctx) }()
 	<-rested
-	took := time.Since(began)
+	took := since(began, used, server)
 	cancel()
 	require.NoError(b, <-ended)
 	require.NoError(b, connector.Close())
 	groups, users := server.Counts()
 	require.Equal(b, benchDepartments, groups)
 	require.Equal(b, benchUsers, users)
-	return sent(server) / took.Seconds()
+	return took
 }
 
 func sent(server *scimserver.Server) (requests float64) {

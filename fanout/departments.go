@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/target"
 )
@@ -38,7 +39,7 @@ func (r *round) putDepartments(ctx context.Context, tasks []storage.Task) error 
 }
 
 // parents looks up the departments that those of a level hang under.
-func (r *round) parents(ctx context.Context, level []storage.Task) (map[string]storage.Task, error) {
+func (r *round) parents(ctx context.Context, level []storage.Task) (map[string]storage.Slot, error) {
 	if !r.capabilities.NativeParent {
 		return nil, nil
 	}
@@ -48,10 +49,10 @@ func (r *round) parents(ctx context.Context, level []storage.Task) (map[string]s
 			codes = append(codes, code)
 		}
 	}
-	return r.lookup(ctx, storage.SlotDepartment, codes)
+	return r.slots(ctx, storage.SlotDepartment, codes)
 }
 
-func (r *round) putDepartment(ctx context.Context, t storage.Task, parents map[string]storage.Task) {
+func (r *round) putDepartment(ctx context.Context, t storage.Task, parents map[string]storage.Slot) {
 	parentID := ""
 	if code := t.Department.AttachedTo(); code != "" && r.capabilities.NativeParent {
 		parent, ok := parents[code]
@@ -169,8 +170,20 @@ func parentOf(t storage.Task) string {
 	return t.Department.AttachedTo()
 }
 
-// lookup reads slots of the scope by key, each key once.
+// lookup reads slots of the scope with their entities by key.
 func (r *round) lookup(ctx context.Context, kind storage.SlotKind, keys []string) (map[string]storage.Task, error) {
+	return lookedUp(ctx, r, kind, keys, r.store.Lookup)
+}
+
+// slots reads slots of the scope by key.
+func (r *round) slots(ctx context.Context, kind storage.SlotKind, keys []string) (map[string]storage.Slot, error) {
+	return lookedUp(ctx, r, kind, keys, r.store.Slots)
+}
+
+// lookedUp asks the store for each key once.
+func lookedUp[T any](ctx context.Context, r *round, kind storage.SlotKind, keys []string,
+	read func(context.Context, string, directory.Scope, storage.SlotKind, []string) (map[string]T, error),
+) (map[string]T, error) {
 	seen := make(map[string]struct{}, len(keys))
 	distinct := keys[:0:0]
 	for _, key := range keys {
@@ -182,7 +195,7 @@ func (r *round) lookup(ctx context.Context, kind storage.SlotKind, keys []string
 	if len(distinct) == 0 {
 		return nil, nil
 	}
-	found, err := r.store.Lookup(ctx, r.Name, r.scope, kind, distinct)
+	found, err := read(ctx, r.Name, r.scope, kind, distinct)
 	if err != nil {
 		return nil, fmt.Errorf("look %s slots of %s up: %w", kind, r.scope, err)
 	}

@@ -300,6 +300,10 @@ type crashing struct {
 
 var errCrashed = errors.New("crashed")
 
+func (c *crashing) Note(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {
+	return c.Settle(ctx, lease, slots)
+}
+
 func (c *crashing) Settle(context.Context, storage.Lease, []storage.Slot) error {
 	if !c.dead.Swap(true) {
 		close(c.died)
@@ -389,22 +393,29 @@ func TestACrashAmongMovesLeavesNobodyInBothDepartments(t *testing.T) {
 	b.synced("t", p, acme)
 }
 
-// crashingAfter dies at an outcome to come.
+// crashingAfter dies at a note or outcome to come.
 type crashingAfter struct {
 	*crashing
 	mu   sync.Mutex
 	left int
 }
 
+func (c *crashingAfter) Note(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {
+	return c.alive().Note(ctx, lease, slots)
+}
+
 func (c *crashingAfter) Settle(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {
+	return c.alive().Settle(ctx, lease, slots)
+}
+
+// alive is the store for one write more.
+func (c *crashingAfter) alive() Store {
 	c.mu.Lock()
-	c.left--
-	alive := c.left >= 0
-	c.mu.Unlock()
-	if alive {
-		return c.crashing.Store.Settle(ctx, lease, slots)
+	defer c.mu.Unlock()
+	if c.left--; c.left >= 0 {
+		return c.crashing.Store
 	}
-	return c.crashing.Settle(ctx, lease, slots)
+	return c.crashing
 }
 
 func TestAnUnansweredChangeIsSentAgainEvenIfTheEntityWentBack(t *testing.T) {

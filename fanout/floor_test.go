@@ -20,8 +20,8 @@ type floorClient struct {
 	http *http.Client
 }
 
-// bareLoop is how many requests a second clients send that do nothing else.
-func bareLoop(b *testing.B, tenants int) float64 {
+// bareLoop is the pace of clients that do nothing else.
+func bareLoop(b *testing.B, tenants int) pace {
 	b.Helper()
 	server, url := benchServer(b)
 	transport := http.DefaultTransport.(*http.Transport).Clone()
@@ -29,11 +29,11 @@ func bareLoop(b *testing.B, tenants int) float64 {
 	defer transport.CloseIdleConnections()
 	c := floorClient{b, url, &http.Client{Transport: transport, Timeout: time.Minute}}
 	departments, users := benchDepartments/tenants, benchUsers/tenants
-	began := time.Now()
+	began, used := time.Now(), processorTime()
 	for n := range tenants {
 		c.tenant(benchScope(n), departments, users)
 	}
-	return sent(server) / time.Since(began).Seconds()
+	return since(began, used, server)
 }
 
 // tenant sends what one tenant takes: groups, accounts, then the members of

@@ -71,7 +71,7 @@ func (r *round) planMoves(ctx context.Context, tasks []storage.Task) (moves []*m
 			codes = append(codes, p.Code)
 		}
 	}
-	users, err := r.lookup(ctx, storage.SlotUser, userNames)
+	users, err := r.slots(ctx, storage.SlotUser, userNames)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -80,14 +80,11 @@ func (r *round) planMoves(ctx context.Context, tasks []storage.Task) (moves []*m
 		return nil, nil, err
 	}
 	for _, t := range tasks {
-		member := target.Member{Kind: target.MemberUser, RemoteID: users[t.Key].RemoteID}
+		object, member := storage.Task{Slot: users[t.Key], User: t.User}, target.Member{Kind: target.MemberUser}
 		if t.Kind == storage.SlotPlacement {
-			member = target.Member{Kind: target.MemberDepartment, RemoteID: groups[t.Key].RemoteID}
+			object, member.Kind = groups[t.Key], target.MemberDepartment
 		}
-		object := users[t.Key]
-		if t.Kind == storage.SlotPlacement {
-			object = groups[t.Key]
-		}
+		member.RemoteID = object.RemoteID
 		if t.Hash != "" && stays(object.Slot) && r.removal(object) && r.belongsTo(t) == "" {
 			r.stay(t.Slot, object.Slot)
 			continue
@@ -135,22 +132,25 @@ func (m *move) wanted(p place) bool { return p.Code == m.want }
 // deleted, due or not: a group must not be left with a member that is gone.
 func (r *round) withLeaving(ctx context.Context, b batch, absent []storage.Task) ([]storage.Task, error) {
 	tasks := b.members
-	claimed := make(map[storage.SlotKey]struct{}, len(tasks))
-	for _, t := range tasks {
-		claimed[t.SlotKey] = struct{}{}
+	claimed := make(map[slotName]struct{}, len(tasks))
+	if len(b.deleteDepartments)+len(absent) > 0 {
+		for i := range tasks {
+			claimed[nameOf(&tasks[i].Slot)] = struct{}{}
+		}
 	}
 	for kind, leaving := range map[storage.SlotKind][]storage.Task{storage.SlotPlacement: b.deleteDepartments, storage.SlotMembership: absent} {
 		keys := make([]string, 0, len(leaving))
 		for _, t := range leaving {
 			keys = append(keys, t.Key)
 		}
-		found, err := r.lookup(ctx, kind, keys)
+		found, err := r.slots(ctx, kind, keys)
 		if err != nil {
 			return nil, err
 		}
-		for _, t := range found {
-			if _, dup := claimed[t.SlotKey]; !dup && t.Hash != "" {
-				tasks = append(tasks, t)
+		for _, one := range leaving {
+			slot, there := found[one.Key]
+			if _, dup := claimed[nameOf(&slot)]; there && !dup && slot.Hash != "" {
+				tasks = append(tasks, storage.Task{Slot: slot, Department: one.Department, User: one.User})
 			}
 		}
 	}
@@ -184,7 +184,7 @@ func (r *round) comes(t storage.Task) bool {
 // noteIntent writes down where members are about to be added, so that after a
 // crash they are removed from there should they belong elsewhere by then.
 func (r *round) noteIntent(ctx context.Context, moves []*move, groups map[string]storage.Task) error {
-	var intents []storage.Slot
+	intents := make([]storage.Slot, 0, len(moves))
 	for _, m := range moves {
 		if !m.add {
 			continue
@@ -199,7 +199,7 @@ func (r *round) noteIntent(ctx context.Context, moves []*move, groups map[string
 	if len(intents) == 0 {
 		return nil
 	}
-	if err := r.store.Settle(ctx, r.lease, intents); err != nil {
+	if err := r.store.Note(ctx, r.lease, intents); err != nil {
 		return fmt.Errorf("note %d memberships of %s: %w", len(intents), r.scope, err)
 	}
 	return nil
@@ -309,16 +309,15 @@ func (r *round) settleMoves(ctx context.Context, moves []*move, groups map[strin
 		r.settle(slot)
 	}
 	for kind, keys := range suspects {
-		found, err := r.lookup(ctx, kind, keys)
+		found, err := r.slots(ctx, kind, keys)
 		if err != nil {
 			return err
 		}
-		for _, t := range found {
-			if stays(t.Slot) {
+		for _, slot := range found {
+			if stays(slot) {
 				continue // not to be sent before it is decided
 			}
 			// Sent again even though unchanged, it is made anew if it is gone.
-			slot := t.Slot
 			slot.Hash, slot.State, slot.DueAt = "", storage.SlotRetrying, r.options.Now()
 			r.settle(slot)
 		}

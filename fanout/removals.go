@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -123,6 +124,9 @@ func (r *round) guard(ctx context.Context, b *batch) error {
 // guarded settles the removals that are not to be made, marks those that are,
 // and returns all others and them.
 func (r *round) guarded(tasks []storage.Task, cleared bool) []storage.Task {
+	if !slices.ContainsFunc(tasks, r.removal) {
+		return tasks
+	}
 	left := tasks[:0:0]
 	for _, t := range tasks {
 		switch {
@@ -134,8 +138,9 @@ func (r *round) guarded(tasks []storage.Task, cleared bool) []storage.Task {
 		case cleared:
 			// Noted also if it is not sent after all: it counts once.
 			t.Cleared = t.Desired
+			slot := t.Slot
 			r.mu.Lock()
-			r.open[t.SlotKey] = t.Slot
+			r.open[nameOf(&slot)] = &slot
 			r.mu.Unlock()
 		default:
 			held := t.Slot

@@ -268,6 +268,7 @@ func (r *runner) resync(ctx context.Context, job *resyncJob) {
 	case report.State == storage.ResyncRunning:
 		report.State = storage.ResyncDone
 	}
+	r.measure(report) // who has seen its end finds it in the measures
 	ended, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	if err := errors.Join(r.store.SaveResync(ended, *report, keptResyncs), r.store.Release(ended, job.lease)); err != nil {
@@ -307,8 +308,8 @@ func (r *runner) compareAll(ctx context.Context, job *resyncJob) error {
 	})
 }
 
-// announce tells of a resync's end, and wakes those who deliver what it made due.
-func (r *runner) announce(ctx context.Context, report *storage.Resync) {
+// measure counts a resync that has ended, and what it found.
+func (r *runner) measure(report *storage.Resync) {
 	r.metrics.resyncs.WithLabelValues(r.Name, strconv.FormatBool(report.DryRun), string(report.State)).Inc()
 	if report.State == storage.ResyncDone || report.State == storage.ResyncHeld {
 		r.metrics.compared.WithLabelValues(r.Name).Set(float64(report.StartedAt.Unix()))
@@ -316,6 +317,10 @@ func (r *runner) announce(ctx context.Context, report *storage.Resync) {
 			r.metrics.drift.WithLabelValues(r.Name, string(finding)).Set(float64(report.Counts[finding]))
 		}
 	}
+}
+
+// announce tells of a resync's end, and wakes those who deliver what it made due.
+func (r *runner) announce(ctx context.Context, report *storage.Resync) {
 	differences := 0
 	for _, n := range report.Counts {
 		differences += n

@@ -75,7 +75,7 @@ func living(tasks []storage.Task) []storage.Task {
 	return there
 }
 
-func (c *compared) department(work *round, t storage.Task, parents map[string]storage.Task) resync.Object {
+func (c *compared) department(work *round, t storage.Task, parents map[string]storage.Slot) resync.Object {
 	object := resync.Object{Slot: t.Slot}
 	if t.Department == nil || t.Department.Deleted {
 		object.Fate, object.Settled = resync.Absent, t.RemoteID == ""
@@ -222,12 +222,12 @@ func (c *compared) slotsOf(ctx context.Context, scope directory.Scope, correctio
 	slots := make(map[storage.SlotKey]*storage.Slot, len(corrections))
 	work := &round{runner: c.runner, scope: scope}
 	for kind, names := range keys {
-		found, err := work.lookup(ctx, kind, names)
+		found, err := work.slots(ctx, kind, names)
 		if err != nil {
 			return nil, err
 		}
-		for _, t := range found {
-			slots[t.SlotKey] = &t.Slot
+		for _, slot := range found {
+			slots[slot.SlotKey] = &slot
 		}
 	}
 	return slots, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -30,11 +31,20 @@ type round struct {
 	reading      bool               // of a list: what comes of it says nothing about deliveries
 
 	mu       sync.Mutex
-	open     map[storage.SlotKey]storage.Slot // claimed, no outcome yet
-	outcomes []storage.Slot                   // to be written
-	stop     bool                             // nothing more may be sent
-	names    bool                             // have become free
+	open     map[slotName]*storage.Slot // claimed, no outcome yet
+	outcomes []storage.Slot             // to be written
+	spare    []storage.Slot             // room for the next ones
+	stop     bool                       // nothing more may be sent
+	names    bool                       // have become free
 }
+
+// slotName tells the slots of one round apart.
+type slotName struct {
+	kind storage.SlotKind
+	key  string
+}
+
+func nameOf(slot *storage.Slot) slotName { return slotName{slot.Kind, slot.Key} }
 
 // round delivers what is due in a scope, a claim's worth, unless another
 // replica does (storage.ErrBusy). It reports nothing when the target became
@@ -87,10 +97,10 @@ func (r *runner) leased(ctx context.Context, lease storage.Lease, capabilities t
 	}
 	work := &round{
 		runner: r, scope: lease.Scope, lease: lease, capabilities: capabilities, standing: standing,
-		open: make(map[storage.SlotKey]storage.Slot, len(tasks)),
+		open: make(map[slotName]*storage.Slot, len(tasks)),
 	}
-	for _, t := range tasks {
-		work.open[t.SlotKey] = t.Slot
+	for i := range tasks {
+		work.open[nameOf(&tasks[i].Slot)] = &tasks[i].Slot
 	}
 	r.noteLost(ctx, lease.Scope, tasks)
 	b := sortOut(tasks)
@@ -142,17 +152,31 @@ type batch struct {
 
 func sortOut(tasks []storage.Task) batch {
 	var b batch
-	for _, t := range tasks {
+	place := func(t *storage.Task) *[]storage.Task {
 		switch {
 		case t.Kind == storage.SlotUser:
-			b.users = append(b.users, t)
+			return &b.users
 		case t.Kind != storage.SlotDepartment:
-			b.members = append(b.members, t)
+			return &b.members
 		case t.Department == nil || t.Department.Deleted:
-			b.deleteDepartments = append(b.deleteDepartments, t)
+			return &b.deleteDepartments
 		default:
-			b.putDepartments = append(b.putDepartments, t)
+			return &b.putDepartments
 		}
+	}
+	// Claimed in order of kind, tasks of one phase mostly stand together: such a
+	// stretch is not copied unless another follows.
+	for from := 0; from < len(tasks); {
+		into, to := place(&tasks[from]), from+1
+		for to < len(tasks) && place(&tasks[to]) == into {
+			to++
+		}
+		if *into == nil {
+			*into = tasks[from:to:to]
+		} else {
+			*into = append(*into, tasks[from:to]...)
+		}
+		from = to
 	}
 	return b
 }
@@ -209,22 +233,17 @@ func (r *round) phase(ctx context.Context, run func() error) error {
 // early when nothing more may be sent. Outcomes are written down meanwhile: no
 // request waits for the disk.
 func (r *round) each(ctx context.Context, tasks []storage.Task, do func(context.Context, storage.Task)) error {
-	var group, writing errgroup.Group
-	group.SetLimit(r.limit())
+	var writing errgroup.Group
 	writing.SetLimit(1)
-	for _, task := range tasks {
-		if r.stopped() || ctx.Err() != nil {
-			break
+	forEach(ctx, r.limit(), tasks, func(ctx context.Context, t storage.Task) {
+		if r.stopped() {
+			return
 		}
-		group.Go(func() error {
-			do(ctx, task)
-			if r.enough() {
-				writing.TryGo(func() error { return r.flush(ctx) })
-			}
-			return nil
-		})
-	}
-	_ = group.Wait() // do settles its task
+		do(ctx, t) // settles its task
+		if r.enough() {
+			writing.TryGo(func() error { return r.flush(ctx) })
+		}
+	})
 	if err := writing.Wait(); err != nil {
 		return err
 	}
@@ -235,23 +254,23 @@ func (r *round) each(ctx context.Context, tasks []storage.Task, do func(context.
 func (r *round) settle(slot storage.Slot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.open, slot.SlotKey)
+	delete(r.open, nameOf(&slot))
 	r.outcomes = append(r.outcomes, slot)
 }
 
 // forget leaves a slot as Claim has marked it on disk: its attempt was cut
 // off, so whether it was carried out is not known.
-func (r *round) forget(key storage.SlotKey) {
+func (r *round) forget(slot storage.Slot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.open, key)
+	delete(r.open, nameOf(&slot))
 }
 
 // release gives slots that were claimed and not tried back as they were.
 func (r *round) release(ctx context.Context) error {
 	r.mu.Lock()
 	for _, slot := range r.open {
-		r.outcomes = append(r.outcomes, slot)
+		r.outcomes = append(r.outcomes, *slot)
 	}
 	clear(r.open)
 	r.mu.Unlock()
@@ -270,11 +289,16 @@ func (r *round) enough() bool {
 func (r *round) flush(ctx context.Context) error {
 	r.mu.Lock()
 	outcomes := r.outcomes
-	r.outcomes = nil
+	r.outcomes, r.spare = r.spare, nil
 	r.mu.Unlock()
 	if len(outcomes) == 0 {
 		return nil
 	}
+	defer func() {
+		r.mu.Lock()
+		r.spare = outcomes[:0]
+		r.mu.Unlock()
+	}()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	if err := r.store.Settle(ctx, r.lease, outcomes); err != nil {
@@ -306,18 +330,21 @@ func (r *round) limit() int {
 }
 
 // forEach runs do for every item, at most limit at once, and begins none after
-// ctx ended.
+// ctx ended. do reports through its item. Few goroutines do all: growing a new
+// one's stack for each request costs as much as writing its outcome down.
 func forEach[T any](ctx context.Context, limit int, items []T, do func(context.Context, T)) {
-	var group errgroup.Group
-	group.SetLimit(limit)
-	for _, item := range items {
-		if ctx.Err() != nil {
-			break
-		}
-		group.Go(func() error {
-			do(ctx, item)
-			return nil
+	var begun atomic.Int64
+	var workers sync.WaitGroup
+	for range min(limit, len(items)) {
+		workers.Go(func() {
+			for ctx.Err() == nil {
+				i := int(begun.Add(1)) - 1
+				if i >= len(items) {
+					return
+				}
+				do(ctx, items[i])
+			}
 		})
 	}
-	_ = group.Wait() // do reports through its item
+	workers.Wait()
 }

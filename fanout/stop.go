@@ -36,8 +36,21 @@ func (r *runner) refresh(ctx context.Context) error {
 	return r.locate(ctx)
 }
 
-// moved is who stops a target whose address is another than before.
-const moved = "orgsync"
+// moved is who stops a target whose address is another than before: no operator's
+// name.
+const moved = "orgsync, for its address"
+
+func isMoved(stop *storage.Stop) bool {
+	return stop != nil && stop.State == storage.StopPaused && stop.By == moved
+}
+
+// elsewhere stops a target whose objects have the ids that are kept of them at
+// another address.
+func (r *runner) elsewhere(before string) *storage.Stop {
+	reason := fmt.Sprintf("its address was %s and is %s now. If that is the same directory, resume it. If it is another one, "+
+		"give the target another name: the ids that are kept of its objects may be others' there", before, r.Address)
+	return &storage.Stop{State: storage.StopPaused, By: moved, Since: r.options.Now().UTC(), Reason: cut(reason, maxReason)}
+}
 
 // locate stops, at start, a target whose address is another than the one where
 // its objects have the ids that are kept of them. One that is back is freed.
@@ -45,26 +58,26 @@ func (r *runner) locate(ctx context.Context) error {
 	if r.located || r.Address == "" {
 		return nil
 	}
+	if known := r.kept(); known.Address == r.Address && !isMoved(known.Stop) {
+		r.located = true
+		return nil
+	}
 	has, err := r.store.Objects(ctx, r.Name)
 	if err != nil {
 		return fmt.Errorf("count what the target has: %w", err)
 	}
 	err = r.update(ctx, func(record *storage.TargetRecord) error {
-		stopped := record.Stop != nil && record.Stop.State == storage.StopPaused && record.Stop.By == moved
+		stopped := isMoved(record.Stop)
 		switch {
-		case record.Address == r.Address && !stopped:
-			return errUnchanged
 		case record.Address == "" || record.Address == r.Address || has == 0:
 			record.Address = r.Address
 			if stopped {
 				record.Stop = nil
 			}
 		case record.Stop != nil && record.Stop.State != storage.StopQuarantined && !stopped:
-			return errUnchanged // stopped anyway; it is asked again at the next start
+			return errUnchanged // until that stop is ended
 		default:
-			record.Stop = &storage.Stop{State: storage.StopPaused, By: moved, Since: r.options.Now().UTC(), Reason: cut(fmt.Sprintf(
-				"its address was %s and is %s now. If that is the same directory, resume it. If it is another one, give the target another name: the ids that are kept of %d objects may be others' there",
-				record.Address, r.Address, has), maxReason)}
+			record.Stop = r.elsewhere(record.Address)
 		}
 		return nil
 	})
@@ -72,7 +85,7 @@ func (r *runner) locate(ctx context.Context) error {
 		return err
 	}
 	r.located = true
-	if stop := r.kept().Stop; stop != nil && stop.By == moved {
+	if stop := r.kept().Stop; isMoved(stop) {
 		r.logger.Error("target is paused", "reason", stop.Reason)
 	}
 	return nil
@@ -152,6 +165,10 @@ func (r *runner) resumed(ctx context.Context) error {
 	err := r.update(ctx, func(record *storage.TargetRecord) error {
 		if record.Stop == nil {
 			return errUnchanged
+		}
+		if r.Address != "" && record.Address != "" && record.Address != r.Address && !isMoved(record.Stop) {
+			record.Stop = r.elsewhere(record.Address) // it was stopped for something else, and nobody was told
+			return nil
 		}
 		record.Stop = nil
 		if r.Address != "" {

@@ -12,7 +12,7 @@ import (
 // putUsers brings accounts to the target. It returns those the target is not
 // to have: they are deleted in a later phase, after their memberships.
 func (r *round) putUsers(ctx context.Context, tasks []storage.Task) (absent []storage.Task, err error) {
-	var put []storage.Task
+	put := make([]storage.Task, 0, len(tasks))
 	for _, t := range tasks {
 		switch what, _ := r.decideUser(t.User, known(t)); what {
 		case fateAbsent:

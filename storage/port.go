@@ -120,14 +120,8 @@ type Marking interface {
 	Rerender(ctx context.Context, targetName, fingerprint string) (int, error)
 }
 
-// Fanout is what delivering needs of a store.
-type Fanout interface {
-	Marking
-
-	// DueScopes lists the scopes in which the target has slots due at now,
-	// and when the next of the others becomes due (zero: none is waiting).
-	DueScopes(ctx context.Context, targetName string, now time.Time) (due []directory.Scope, next time.Time, err error)
-
+// Leasing gives each scope to one replica at a time.
+type Leasing interface {
 	// Lease takes the right to deliver a scope to a target for ttl. ErrBusy if
 	// another owner has it. Taking it again gives a new lease and ends the
 	// owner's old one.
@@ -139,6 +133,16 @@ type Fanout interface {
 	// Release ends a lease, so that others need not wait for it to run out. A
 	// lease that is lost already is no error.
 	Release(ctx context.Context, lease Lease) error
+}
+
+// Fanout is what delivering needs of a store.
+type Fanout interface {
+	Marking
+	Leasing
+
+	// DueScopes lists the scopes in which the target has slots due at now,
+	// and when the next of the others becomes due (zero: none is waiting).
+	DueScopes(ctx context.Context, targetName string, now time.Time) (due []directory.Scope, next time.Time, err error)
 
 	// Claim reads at most limit due slots of the lease's scope in order of kind
 	// and marks them uncertain on disk, so that an attempt cut off by a crash is
@@ -150,6 +154,14 @@ type Fanout interface {
 	// Lookup reads slots of one target and scope by kind and key, absent ones
 	// left out: the parents and groups a task depends on.
 	Lookup(ctx context.Context, targetName string, scope directory.Scope, kind SlotKind, keys []string) (map[string]Task, error)
+
+	// Slots is Lookup without the entities, which cost more than all the rest.
+	Slots(ctx context.Context, targetName string, scope directory.Scope, kind SlotKind, keys []string) (map[string]Slot, error)
+
+	// Note writes the Hash of each slot and marks it uncertain, atomically and
+	// nothing else: what is about to be sent, so that a crash in between is known.
+	// ErrLeaseLost, and nothing written, if the lease has ended.
+	Note(ctx context.Context, lease Lease, slots []Slot) error
 
 	// Settle writes the outcome of attempts, atomically: every member of each
 	// slot but Desired and Kept. A slot whose desired version moved on meanwhile stays

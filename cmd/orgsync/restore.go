@@ -29,13 +29,13 @@ func restoreCommand(s *settings) *cobra.Command {
 had just been applied, as a full push of its own: guarded like any other, kept
 in the journal, and carried to every target. Accounts are left as they are.
 
-GET /api/v1/pushes lists the journal, newest first.`,
+` + "`orgsync journal`" + ` lists the pushes, newest first.`,
 		Example: `  orgsync restore --push 019aa0b2-5d7c-7c1e-8f0a-3c1f5a9be001 --dry-run
   orgsync restore --push 019aa0b2-5d7c-7c1e-8f0a-3c1f5a9be001 --reason "wrong export"`,
 		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if push == "" {
-				return errors.New("want --push, the id of the push to go back to; GET /api/v1/pushes lists them")
+				return errors.New("want --push, the id of the push to go back to; `orgsync journal` lists them")
 			}
 			client, err := api.client(s)
 			if err != nil {

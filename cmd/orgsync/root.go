@@ -42,7 +42,7 @@ Next:       orgsync serve    the real thing, with generated keys in ./data`,
 	root.AddGroup(&cobra.Group{ID: "run", Title: "Run it:"}, &cobra.Group{ID: "operate", Title: "Look after it:"})
 	root.AddCommand(
 		serveCommand(s), demoCommand(), pushCommand(s), simulateCommand(s),
-		statusCommand(s), keysCommand(s), holdsCommand(s), resyncCommand(s), restoreCommand(s), mappingCommand(s), migrateCommand(s), doctorCommand(s), explainCommand(s),
+		statusCommand(s), journalCommand(s), keysCommand(s), holdsCommand(s), resyncCommand(s), restoreCommand(s), mappingCommand(s), migrateCommand(s), doctorCommand(s), explainCommand(s),
 	)
 	return root
 }

@@ -22,6 +22,10 @@ func TestSlotsAreMarkedByAnIndex(t *testing.T) {
 		markSlots:           {5, "SCAN c VIRTUAL TABLE INDEX 1:"},
 		wakeGroup:           {4, "SEARCH slots USING INDEX slots_group (target=? AND scope=? AND grp=?"},
 		emptyGroup:          {3, "SEARCH slots USING INDEX slots_group (target=? AND scope=? AND grp=?"},
+		lookupTasks:         {4, "SEARCH t USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
+		lookupSlots:         {4, "SEARCH t USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
+		claimQuery:          {5, "SEARCH t USING INDEX slots_due (target=? AND scope=? AND kind=? AND due_at<?)"},
+		noteSlot:            {5, "SEARCH slots USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
 		settleSlot:          {19, "SEARCH slots USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
 		markUsers + usersOf: {7, "SEARCH slots USING PRIMARY KEY (target=? AND scope=? AND kind=? AND key=?)"},
 	} {

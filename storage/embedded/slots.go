@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,72 +11,6 @@ import (
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
 )
-
-// slotColumns are read by scanTask, the entity's columns behind them.
-const slotColumns = "t.scope, t.kind, t.key, t.state, t.desired, t.delivered, t.hash, t.remote_id, t.grp, t.uncertain, t.attempts," +
-	" t.marks, t.cleared, t.kept, t.dirty_since, t.due_at, t.error_class, t.last_error, t.delivered_at"
-
-// taskQuery joins slots with the entities they deliver: kinds 1 and 3 are
-// departments, 2 and 4 users.
-const taskQuery = "SELECT " + slotColumns + ", e.name, e.parent, e.flags, e.version, e.seq, e.source_time, e.changed_at, e.data FROM slots t" +
-	" LEFT JOIN entities e ON e.scope = t.scope AND e.kind = CASE t.kind WHEN 2 THEN 3 WHEN 4 THEN 3 ELSE 2 END AND e.key = t.key WHERE "
-
-func slotInto(slot *storage.Slot, scope *int64, times *[3]int64) []any {
-	return []any{scope, &slot.Kind, &slot.Key, &slot.State, &slot.Desired, &slot.Delivered, &slot.Hash, &slot.RemoteID, &slot.Group,
-		&slot.Uncertain, &slot.Attempts, &slot.Marks, &slot.Cleared, &slot.Kept, &times[0], &times[1], &slot.ErrorClass, &slot.LastError, &times[2]}
-}
-
-func setTimes(slot *storage.Slot, times [3]int64) {
-	slot.DirtySince, slot.DueAt, slot.DeliveredAt = fromMillis(times[0]), fromMillis(times[1]), fromMillis(times[2])
-}
-
-func scanTask(rows *sql.Rows, targetName string, scope directory.Scope) (task storage.Task, err error) {
-	var scopeID int64
-	var times [3]int64
-	var name, parent, data sql.NullString
-	var flags, version, seq, sourceTime, changedAt sql.NullInt64
-	into := append(slotInto(&task.Slot, &scopeID, &times), &name, &parent, &flags, &version, &seq, &sourceTime, &changedAt, &data)
-	if err := rows.Scan(into...); err != nil {
-		return task, fmt.Errorf("read slot: %w", err)
-	}
-	task.Target, task.Scope = targetName, scope
-	setTimes(&task.Slot, times)
-	if !version.Valid {
-		return task, nil
-	}
-	e := row{
-		kind: task.Kind.Entity(), key: task.Key, name: name.String, parent: parent.String, flags: int(flags.Int64),
-		version: version.Int64, seq: seq.Int64, sourceTime: sourceTime.Int64, change: changedAt.Int64, data: data,
-	}
-	if e.kind == directory.KindDepartment {
-		d := e.department()
-		task.Department = &d
-		return task, nil
-	}
-	u, err := e.user()
-	task.User = &u
-	return task, err
-}
-
-func tasks(ctx context.Context, q querier, targetName string, scope directory.Scope, where string, args ...any) ([]storage.Task, error) {
-	rows, err := q.QueryContext(ctx, taskQuery+where, args...)
-	if err != nil {
-		return nil, fmt.Errorf("read slots: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var all []storage.Task
-	for rows.Next() {
-		task, err := scanTask(rows, targetName, scope)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, task)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("read slots: %w", err)
-	}
-	return all, nil
-}
 
 // The states of slots in the words of the indexes on them, slots_due and
 // slots_dirty. A list of three would be a table to SQLite, made for every row.
@@ -125,6 +58,8 @@ func (s *Store) DueScopes(ctx context.Context, targetName string, now time.Time)
 	return due, next, nil
 }
 
+const claimQuery = selectTasks + " WHERE t.target = ? AND t.scope = ? AND t.kind = ? AND " + isDue + " AND t.due_at <= ? ORDER BY t.due_at, t.key LIMIT ?"
+
 // Claim implements storage.Fanout.
 func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, limit int) ([]storage.Task, error) {
 	targetName, scope := lease.Target, lease.Scope
@@ -137,17 +72,23 @@ func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, l
 		if err != nil {
 			return err
 		}
+		claimed = nil
+		scan := newTaskScan(targetName, scope)
 		for kind := storage.SlotDepartment; kind <= storage.SlotMembership && len(claimed) < limit; kind++ {
-			part, err := tasks(ctx, t, targetName, scope,
-				"t.target = ? AND t.scope = ? AND t.kind = ? AND "+isDue+" AND t.due_at <= ? ORDER BY t.due_at, t.key LIMIT ?",
-				targetName, id, uint8(kind), millis(now), limit-len(claimed))
+			from := len(claimed)
+			err := eachTask(ctx, t, scan, func(task storage.Task) {
+				if len(claimed) == cap(claimed) {
+					claimed = slices.Grow(claimed, max(8, len(claimed))) // append grows long lists by a quarter
+				}
+				claimed = append(claimed, task)
+			},
+				claimQuery, targetName, id, uint8(kind), millis(now), limit-from)
 			if err != nil {
 				return err
 			}
-			if err := markUncertain(ctx, t, targetName, id, kind, part); err != nil {
+			if err := markUncertain(ctx, t, targetName, id, kind, claimed[from:]); err != nil {
 				return err
 			}
-			claimed = append(claimed, part...)
 		}
 		return nil
 	})
@@ -194,6 +135,12 @@ func markUncertain(ctx context.Context, t *tx, targetName string, id int64, kind
 	return err
 }
 
+const (
+	ofKeys      = " WHERE t.target = ?1 AND t.scope = ?2 AND t.kind = ?3 AND t.key IN (" + keysOf + "4))"
+	lookupTasks = selectTasks + ofKeys
+	lookupSlots = "SELECT " + slotColumns + " FROM slots t" + ofKeys
+)
+
 // Lookup implements storage.Fanout.
 func (s *Store) Lookup(ctx context.Context, targetName string, scope directory.Scope, kind storage.SlotKind, keys []string) (map[string]storage.Task, error) {
 	found := make(map[string]storage.Task, len(keys))
@@ -201,15 +148,58 @@ func (s *Store) Lookup(ctx context.Context, targetName string, scope directory.S
 	if err != nil || !ok {
 		return found, err
 	}
-	err = inChunks(keys, func(chunk []string) error {
-		args := append([]any{targetName, id, uint8(kind)}, anys(chunk)...)
-		part, err := tasks(ctx, s.read, targetName, scope, "t.target = ? AND t.scope = ? AND t.kind = ? AND t.key IN ("+marks(len(chunk))+")", args...)
-		for _, task := range part {
-			found[task.Key] = task
-		}
-		return err
-	})
+	err = eachTask(ctx, s.read, newTaskScan(targetName, scope), func(task storage.Task) { found[task.Key] = task },
+		lookupTasks, targetName, id, uint8(kind), listOf(keys))
 	return found, err
+}
+
+// Slots implements storage.Fanout.
+func (s *Store) Slots(ctx context.Context, targetName string, scope directory.Scope, kind storage.SlotKind, keys []string) (map[string]storage.Slot, error) {
+	found := make(map[string]storage.Slot, len(keys))
+	id, ok, err := s.knownScope(ctx, s.read, scope)
+	if err != nil || !ok {
+		return found, err
+	}
+	err = eachTask(ctx, s.read, newSlotScan(targetName, scope), func(task storage.Task) { found[task.Key] = task.Slot },
+		lookupSlots, targetName, id, uint8(kind), listOf(keys))
+	return found, err
+}
+
+const noteSlot = "UPDATE slots SET uncertain = 1, hash = ? WHERE target = ? AND scope = ? AND kind = ? AND key = ?"
+
+// Note implements storage.Fanout. It touches no index and no counter.
+func (s *Store) Note(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {
+	err := s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+		if err := s.leases.check(lease, t.now); err != nil {
+			return err
+		}
+		id, err := s.scopeOf(ctx, t, lease.Scope)
+		if err != nil {
+			return err
+		}
+		for i := range slots {
+			slot := &slots[i]
+			if err := covers(lease, slot); err != nil {
+				return err
+			}
+			if _, err := t.exec(ctx, noteSlot, slot.Hash, slot.Target, id, uint8(slot.Kind), slot.Key); err != nil {
+				return fmt.Errorf("%s %q: %w", slot.Kind, slot.Key, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("note: %w", err)
+	}
+	return nil
+}
+
+// covers reports a slot that a lease is not for.
+func covers(lease storage.Lease, slot *storage.Slot) error {
+	if slot.Target != lease.Target || slot.Scope != lease.Scope {
+		return fmt.Errorf("%s %q of %s at %s: the lease is for %s at %s", slot.Kind, slot.Key, slot.Scope, slot.Target, lease.Scope, lease.Target)
+	}
+	return nil
 }
 
 // Settle implements storage.Fanout.
@@ -259,8 +249,8 @@ func (s *Store) settleAll(ctx context.Context, t *tx, lease storage.Lease, slots
 	moved := make(map[storage.SlotKind][]string) // whose remote id changed
 	for i := range slots {
 		slot := &slots[i]
-		if slot.Target != lease.Target || slot.Scope != lease.Scope {
-			return fmt.Errorf("%s %q of %s at %s: the lease is for %s at %s", slot.Kind, slot.Key, slot.Scope, slot.Target, lease.Scope, lease.Target)
+		if err := covers(lease, slot); err != nil {
+			return err
 		}
 		before, object := remotes[slot.SlotKey]
 		if !object { // what is settled later than its object is not woken by it

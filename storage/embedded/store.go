@@ -36,9 +36,6 @@ const FileName = "orgsync.db"
 // lockFile is what the process that has the directory holds a lock on.
 const lockFile = "orgsync.lock"
 
-// readers bounds the connections that read at once.
-const readers = 4
-
 // lockPatience is how long a write waits for another program that has locked
 // the database: a push is answered within 5 s, whatever is wrong with the store.
 const lockPatience = 4 * time.Second
@@ -62,7 +59,7 @@ type Store struct {
 	options Options
 	lock    *flock.Flock
 	write   *sql.DB
-	read    *sql.DB
+	read    *pool
 	writer  *writer
 	turns   turns
 	scopes  scopeIDs
@@ -144,11 +141,9 @@ func (s *Store) open(ctx context.Context, path string) error {
 			return errors.Join(fmt.Errorf("bound database: %w", err), conn.Close())
 		}
 	}
-	if s.read, err = sql.Open(s.options.driver, dsn(path, true, s.options.patience)); err != nil {
+	if s.read, err = openPool(s.options.driver, dsn(path, true, s.options.patience)); err != nil {
 		return errors.Join(fmt.Errorf("open database: %w", err), conn.Close())
 	}
-	s.read.SetMaxOpenConns(readers)
-	s.read.SetMaxIdleConns(readers)
 	var seq int64
 	if err := conn.QueryRowContext(ctx, "SELECT COALESCE(MAX(seq), 0) FROM scopes").Scan(&seq); err != nil {
 		return errors.Join(fmt.Errorf("read database %s: %w", path, err), conn.Close())

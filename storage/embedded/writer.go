@@ -3,6 +3,8 @@ package embedded
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -26,12 +28,20 @@ type writer struct {
 	once     sync.Once
 
 	// Only the writer's goroutine touches these.
-	prepared   map[string]*sql.Stmt
-	found      int64 // the newest number of the feed that earlier processes gave
-	epochBegun bool  // an epoch of the feed, by this process
+	prepared   map[string]*sql.Stmt // that read
+	changing   map[string]writing   // that write
+	values     []driver.NamedValue  // of the write under way
+	found      int64                // the newest number of the feed that earlier processes gave
+	epochBegun bool                 // an epoch of the feed, by this process
 
 	// seq is the newest number of the feed, on disk or about to be. Others read it.
 	seq atomic.Int64
+}
+
+// writing is a prepared statement that writes.
+type writing interface {
+	driver.Stmt
+	driver.StmtExecContext
 }
 
 // job is one atomic write.
@@ -58,6 +68,7 @@ func startWriter(conn *sql.Conn, seq int64, options Options, announce func()) *w
 		closing:  make(chan struct{}),
 		closed:   make(chan struct{}),
 		prepared: make(map[string]*sql.Stmt),
+		changing: make(map[string]writing),
 	}
 	w.seq.Store(seq)
 	go w.loop()
@@ -89,6 +100,12 @@ func (w *writer) loop() {
 		for _, stmt := range w.prepared {
 			_ = stmt.Close()
 		}
+		_ = w.conn.Raw(func(any) error {
+			for _, stmt := range w.changing {
+				_ = stmt.Close()
+			}
+			return nil
+		})
 		_ = w.conn.Close()
 	}()
 	for {
@@ -202,7 +219,7 @@ func (w *writer) guarded(ctx context.Context, j *job, t *tx) (err error) {
 	return j.run(ctx, t)
 }
 
-// stmt prepares a statement once for the life of the connection.
+// stmt prepares a statement that reads once for the life of the connection.
 func (t *tx) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	if stmt, ok := t.w.prepared[query]; ok {
 		return stmt, nil
@@ -215,17 +232,54 @@ func (t *tx) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	return stmt, nil
 }
 
-func (t *tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	stmt, err := t.stmt(ctx, query)
-	if err != nil {
-		return 0, err
-	}
-	result, err := stmt.ExecContext(ctx, args...)
-	if err != nil {
-		return 0, fmt.Errorf("%.60q: %w", query, err)
-	}
-	n, err := result.RowsAffected()
+// exec runs a statement that writes. It asks the driver itself: database/sql
+// would take a fifth of the time of a small write, and allocate most of what it
+// takes.
+func (t *tx) exec(ctx context.Context, query string, args ...any) (n int64, err error) {
+	err = t.w.conn.Raw(func(conn any) error {
+		stmt, err := t.change(ctx, conn, query)
+		if err != nil {
+			return err
+		}
+		values := t.w.values[:0]
+		for i, arg := range args {
+			value, err := driver.DefaultParameterConverter.ConvertValue(arg)
+			if err != nil {
+				return fmt.Errorf("%.60q: argument %d: %w", query, i+1, err)
+			}
+			values = append(values, driver.NamedValue{Ordinal: i + 1, Value: value})
+		}
+		t.w.values = values
+		defer clear(values)
+		result, err := stmt.ExecContext(ctx, values)
+		if err != nil {
+			return fmt.Errorf("%.60q: %w", query, err)
+		}
+		n, err = result.RowsAffected()
+		return err
+	})
 	return n, err
+}
+
+// change prepares a statement that writes once for the life of the connection.
+func (t *tx) change(ctx context.Context, conn any, query string) (writing, error) {
+	if stmt, ok := t.w.changing[query]; ok {
+		return stmt, nil
+	}
+	preparing, ok := conn.(driver.ConnPrepareContext)
+	if !ok {
+		return nil, fmt.Errorf("prepare %.60q: %T cannot", query, conn)
+	}
+	stmt, err := preparing.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("prepare %.60q: %w", query, err)
+	}
+	changing, ok := stmt.(writing)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("prepare %.60q: %T cannot be executed", query, stmt), stmt.Close())
+	}
+	t.w.changing[query] = changing
+	return changing, nil
 }
 
 // QueryContext makes a tx a querier over its prepared statements.

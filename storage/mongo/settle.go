@@ -20,26 +20,48 @@ const settleBatch = 500
 // that lose or get their group, is written before the outcome itself: cut off
 // in between, the attempt is made and settled once more.
 func (s *Store) Settle(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {
+	return s.failed(s.underLease(ctx, lease, slots, s.settle), "settle")
+}
+
+// Note implements storage.Fanout.
+func (s *Store) Note(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {
+	return s.failed(s.underLease(ctx, lease, slots, s.note), "note")
+}
+
+// underLease writes slots of a lease, a part at a time.
+func (s *Store) underLease(ctx context.Context, lease storage.Lease, slots []storage.Slot, write func(context.Context, storage.Lease, []storage.Slot) error) error {
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
 	for i := range slots {
 		if slots[i].Target != lease.Target || slots[i].Scope != lease.Scope {
-			return fmt.Errorf("settle %s %q of %s at %s: the lease is for %s at %s",
+			return fmt.Errorf("%s %q of %s at %s: the lease is for %s at %s",
 				slots[i].Kind, slots[i].Key, slots[i].Scope, slots[i].Target, lease.Scope, lease.Target)
 		}
 	}
 	ctx, cancel := perOperation(ctx)
 	defer cancel()
 	if err := s.checkLease(ctx, lease); err != nil {
-		return s.failed(err, "settle")
+		return err
 	}
 	for part := range slices.Chunk(slots, settleBatch) {
-		if err := s.settle(ctx, lease, part); err != nil {
-			return s.failed(err, "settle")
+		if err := write(ctx, lease, part); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (s *Store) note(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {
+	models := make([]driver.WriteModel, len(slots))
+	for i := range slots {
+		models[i] = driver.NewUpdateOneModel().SetFilter(bson.D{
+			{Key: "_id", Value: slotID(slots[i].Target, slots[i].Scope.String(), slots[i].Kind, slots[i].Key)}, {Key: "s", Value: slots[i].Scope.String()},
+			{Key: "fence", Value: bson.D{{Key: "$lte", Value: lease.Fence}}},
+		}).SetUpdate(set(bson.D{{Key: "hash", Value: slots[i].Hash}, {Key: "uncertain", Value: true}}))
+	}
+	_, err := s.slots.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+	return err
 }
 
 func (s *Store) settle(ctx context.Context, lease storage.Lease, slots []storage.Slot) error {

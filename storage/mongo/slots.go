@@ -186,28 +186,48 @@ func (s *Store) tasks(ctx context.Context, scope string, docs []slotDoc) ([]stor
 
 // Lookup implements storage.Fanout.
 func (s *Store) Lookup(ctx context.Context, targetName string, scope directory.Scope, kind storage.SlotKind, keys []string) (map[string]storage.Task, error) {
-	if err := s.ready(ctx); err != nil {
-		return nil, err
-	}
 	name := scope.String()
 	found := make(map[string]storage.Task, len(keys))
+	err := s.eachPart(ctx, targetName, name, kind, keys, func(docs []slotDoc) error {
+		tasks, err := s.tasks(ctx, name, docs)
+		for _, task := range tasks {
+			found[task.Key] = task
+		}
+		return err
+	})
+	return found, err
+}
+
+// Slots implements storage.Fanout.
+func (s *Store) Slots(ctx context.Context, targetName string, scope directory.Scope, kind storage.SlotKind, keys []string) (map[string]storage.Slot, error) {
+	found := make(map[string]storage.Slot, len(keys))
+	err := s.eachPart(ctx, targetName, scope.String(), kind, keys, func(docs []slotDoc) error {
+		for i := range docs {
+			found[docs[i].Key] = docs[i].slot()
+		}
+		return nil
+	})
+	return found, err
+}
+
+// eachPart calls do with the slots of some keys at a time.
+func (s *Store) eachPart(ctx context.Context, targetName, scope string, kind storage.SlotKind, keys []string, do func([]slotDoc) error) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
 	for from := 0; from < len(keys); from += keysAtOnce {
 		part := keys[from:min(from+keysAtOnce, len(keys))]
 		ids := make(bson.A, len(part))
 		for i, key := range part {
-			ids[i] = slotID(targetName, name, kind, key)
+			ids[i] = slotID(targetName, scope, kind, key)
 		}
-		docs, err := s.findSlots(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "s", Value: name}}, bson.D{{Key: "_id", Value: 1}}, len(part))
+		docs, err := s.findSlots(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "s", Value: scope}}, bson.D{{Key: "_id", Value: 1}}, len(part))
+		if err == nil {
+			err = do(docs)
+		}
 		if err != nil {
-			return nil, s.failed(err, "look slots of %s up", targetName)
-		}
-		tasks, err := s.tasks(ctx, name, docs)
-		if err != nil {
-			return nil, s.failed(err, "look slots of %s up", targetName)
-		}
-		for _, task := range tasks {
-			found[task.Key] = task
+			return s.failed(err, "look slots of %s up", targetName)
 		}
 	}
-	return found, nil
+	return nil
 }

@@ -104,6 +104,10 @@ var leaseTests = map[string]func(*bundle){
 			require.ErrorIs(b, err, storage.ErrLeaseLost, why)
 			err = b.store.Settle(b.ctx, ann, []storage.Slot{delivered(tasks[0].Slot)})
 			require.ErrorIs(b, err, storage.ErrLeaseLost, why)
+			noted := tasks[0].Slot
+			noted.Hash = "late"
+			require.ErrorIs(b, b.store.Note(b.ctx, ann, []storage.Slot{noted}), storage.ErrLeaseLost, why)
+			require.Empty(b, b.slot("t", acme, storage.SlotDepartment, "a").Hash)
 			require.Equal(b, storage.SlotPending, b.slot("t", acme, storage.SlotDepartment, "a").State)
 		}
 		refused("it ended")

@@ -289,6 +289,21 @@ var slotTests = map[string]func(*bundle){
 		require.Equal(b, 1, again[0].Attempts)
 	},
 
+	"a note is of the hash and the doubt alone": func(b *bundle) {
+		b.apply(acme, departments("a", "b"))
+		b.relay("t", storage.RelayOptions{})
+		b.deliver("t", acme)
+		before := b.slot("t", acme, storage.SlotDepartment, "a")
+		other := b.slot("t", acme, storage.SlotDepartment, "b")
+		noted := before
+		noted.Hash, noted.State, noted.RemoteID, noted.Attempts, noted.Delivered = "about to be", storage.SlotRetrying, "", 3, 0
+		require.NoError(b, b.store.Note(b.ctx, b.lease("t", acme), []storage.Slot{noted}))
+		before.Hash, before.Uncertain = noted.Hash, true
+		require.Equal(b, before, b.slot("t", acme, storage.SlotDepartment, "a"))
+		require.Equal(b, other, b.slot("t", acme, storage.SlotDepartment, "b"))
+		require.Error(b, b.store.Note(b.ctx, b.lease("u", acme), []storage.Slot{noted}), "the lease is for another target")
+	},
+
 	"an outcome overtaken by a new version stays pending": func(b *bundle) {
 		b.apply(acme, departments("a"))
 		b.relay("t", storage.RelayOptions{})

@@ -263,11 +263,14 @@ func delivered(slot storage.Slot) storage.Slot {
 	return slot
 }
 
-// slot reads one slot.
+// slot reads one slot, both ways.
 func (b *bundle) slot(target string, scope directory.Scope, kind storage.SlotKind, key string) storage.Slot {
 	b.Helper()
 	found, err := b.store.Lookup(b.ctx, target, scope, kind, []string{key})
 	require.NoError(b, err)
 	require.Contains(b, found, key)
+	alone, err := b.store.Slots(b.ctx, target, scope, kind, []string{key})
+	require.NoError(b, err)
+	require.Equal(b, map[string]storage.Slot{key: found[key].Slot}, alone)
 	return found[key].Slot
 }

@@ -145,12 +145,18 @@ func userAttributes(u target.User) attributes {
 		{"name.formatted", u.DisplayName},
 		{"title", text(u.Title)},
 		{"userType", text(u.EmployeeType)},
-		{"emails", list(u.Email, map[string]any{"value": u.Email, "type": "work", "primary": true})},
-		{"phoneNumbers", list(u.Mobile, map[string]any{"value": u.Mobile, "type": "mobile"})},
+		{"emails", list(u.Email, "work", true)},
+		{"phoneNumbers", list(u.Mobile, "mobile", false)},
 		{enterpriseSchema + ":employeeNumber", text(u.EmployeeNumber)},
 		{enterpriseSchema + ":department", text(u.DepartmentName)},
 		{enterpriseSchema + ":organization", text(u.Organization)},
 	}
+}
+
+// splitAttributes are a name in parts, for servers that want them.
+func splitAttributes(displayName string) attributes {
+	family, given := splitName(displayName)
+	return attributes{{"name.familyName", family}, {"name.givenName", given}}
 }
 
 // text is an attribute's value, none if it is empty.
@@ -161,10 +167,14 @@ func text(value string) any {
 	return value
 }
 
-// list is a list of one element, none if what is in it is empty.
-func list(value string, element map[string]any) any {
+// list is a list of one value of a type, none if it is empty.
+func list(value, kind string, primary bool) any {
 	if value == "" {
 		return nil
+	}
+	element := map[string]any{"value": value, "type": kind}
+	if primary {
+		element["primary"] = true
 	}
 	return []any{element}
 }

@@ -41,8 +41,7 @@ func (c *Connector) department(d target.Department) attributes {
 func (c *Connector) user(u target.User) attributes {
 	all := userAttributes(u)
 	if c.config.Protocol.Names == NamesSplit {
-		family, given := splitName(u.DisplayName)
-		all = append(all, attribute{"name.familyName", family}, attribute{"name.givenName", given})
+		all = append(all, splitAttributes(u.DisplayName)...)
 	}
 	return c.taken(userSchema, all).overlay(u.Mapped)
 }

@@ -31,6 +31,9 @@ type model struct {
 	attributes map[string]map[string]bool
 	// readOnly are top-level attributes that a PUT leaves out.
 	readOnly map[string]bool
+	// taken is what takes says of the attributes that every object is asked
+	// about, by schema and path.
+	taken map[[2]string]bool
 }
 
 // service is what is known of the server. It is read by Describe, and
@@ -86,7 +89,21 @@ func (c *Connector) readModel(ctx context.Context) (*model, error) {
 		return nil, err
 	}
 	m.noteSchemas(all)
+	m.judge()
 	return m, nil
+}
+
+// judge decides about the attributes of all objects once.
+func (m *model) judge() {
+	m.taken = make(map[[2]string]bool)
+	for schema, all := range map[string]attributes{
+		userSchema:  append(userAttributes(target.User{}), splitAttributes("")...),
+		groupSchema: departmentAttributes(target.Department{}),
+	} {
+		for _, one := range all {
+			m.taken[[2]string{schema, one.path}] = m.takes(schema, one.path)
+		}
+	}
 }
 
 // readOptional reads what a server may do without. Only a server that cannot
@@ -168,7 +185,8 @@ func (c *Connector) taken(schema string, all attributes) attributes {
 	}
 	kept := make(attributes, 0, len(all))
 	for _, one := range all {
-		if m.takes(schema, one.path) {
+		taken, judged := m.taken[[2]string{schema, one.path}]
+		if taken || !judged && m.takes(schema, one.path) {
 			kept = append(kept, one)
 		}
 	}

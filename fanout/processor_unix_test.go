@@ -1,0 +1,18 @@
+//go:build unix
+
+package fanout
+
+import (
+	"syscall"
+	"time"
+)
+
+// processorTime is what this process has used of the processors. Unlike a rate
+// it does not depend on what else the machine does.
+func processorTime() time.Duration {
+	var used syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &used) != nil {
+		return 0
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
