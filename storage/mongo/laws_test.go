@@ -30,7 +30,7 @@ type faulty struct {
 // next attempt is made where the draw says, and without a fault.
 func (f *faulty) attempt(do func(*mongo.Store) error) error {
 	kinds := []fault{{}, {loseRequest: true}, {loseAnswer: true}, {code: 14031, message: "no space left"}}
-	f.at = rapid.SampledFrom(f.replicas).Draw(f.T, "replica")
+	f.move()
 	f.at.proxy.once(rapid.IntRange(1, 8).Draw(f.T, "command"), rapid.SampledFrom(kinds).Draw(f.T, "fault"), anyOfOurs)
 	for try := 1; ; try++ {
 		err := do(f.at.Store)
@@ -40,10 +40,16 @@ func (f *faulty) attempt(do func(*mongo.Store) error) error {
 		}
 		require.Less(f, try, 4, "no fault any more, and yet: %v", err)
 		if rapid.Bool().Draw(f.T, "elsewhere") {
-			f.b.clock.advance(turnTime)
-			f.at = rapid.SampledFrom(f.replicas).Draw(f.T, "replica")
+			f.move()
 		}
 	}
+}
+
+// move goes on at any replica. Meanwhile a turn that another could not close
+// runs out: who came sooner would wait for it, on a clock that stands still.
+func (f *faulty) move() {
+	f.b.clock.advance(turnTime)
+	f.at = rapid.SampledFrom(f.replicas).Draw(f.T, "replica")
 }
 
 // take takes a push in as the intake does. Each attempt is a push of its own, as
