@@ -168,15 +168,20 @@ func (w *writer) batch(first *job) {
 }
 
 // refuse fails a job, and those that came while it waited: they have waited for
-// the same.
+// the same. Nobody is told before all of them are there, for who comes after
+// that may have put it right.
 func (w *writer) refuse(first *job, err error) {
-	for j := first; j != nil; {
-		j.done <- err
-		j = nil
+	refused := []*job{first}
+	for waiting := true; waiting; {
 		select {
-		case j = <-w.jobs:
+		case j := <-w.jobs:
+			refused = append(refused, j)
 		default:
+			waiting = false
 		}
+	}
+	for _, j := range refused {
+		j.done <- err
 	}
 }
 
