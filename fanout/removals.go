@@ -25,6 +25,9 @@ type RemovalLimit struct {
 // DefaultRemovals is the limit of a target that names none.
 var DefaultRemovals = RemovalLimit{PerHour: 20, Percent: 5}
 
+// none reports that nothing is ever held.
+func (l RemovalLimit) none() bool { return l.Percent >= 100 }
+
 func (l RemovalLimit) check(name string) error {
 	if l.PerHour < 0 || l.Percent < 0 || l.Percent > 100 {
 		return fmt.Errorf("target %q: removals: %d an hour and %d %%: want 0 or more, and 0 to 100 %%", name, l.PerHour, l.Percent)
@@ -168,7 +171,7 @@ func (r *round) stay(slot, object storage.Slot) {
 // so. A scope that has removals held has all further ones held too: a mass
 // deletion that comes in parts is one.
 func (r *round) clear(ctx context.Context, n int) (bool, error) {
-	if !r.kept().HeldSince.IsZero() && r.Removals.Percent < 100 {
+	if !r.kept().HeldSince.IsZero() && !r.Removals.none() {
 		holds, err := r.store.Holds(ctx, heldIn(r.Name, r.scope))
 		if err != nil {
 			return false, fmt.Errorf("look for held removals of %s: %w", r.scope, err)
@@ -181,11 +184,10 @@ func (r *round) clear(ctx context.Context, n int) (bool, error) {
 	has := r.objectsKnown()
 	used, limit, err := r.count(ctx, n, has)
 	if errors.Is(err, errOver) { // by what is known, and the target may have grown
-		var now int
-		if now, err = r.countObjects(ctx); err != nil {
-			return false, err
+		now, failed := r.countObjects(ctx)
+		if failed != nil {
+			return false, failed
 		}
-		err = errOver
 		if now > has {
 			used, limit, err = r.count(ctx, n, now)
 		}
@@ -223,7 +225,7 @@ func (r *round) count(ctx context.Context, n, has int) (used, limit int, err err
 		}
 		limit = max(r.Removals.PerHour, has*r.Removals.Percent/100)
 		switch {
-		case used+n > limit && r.Removals.Percent < 100:
+		case used+n > limit && !r.Removals.none():
 			return errOver
 		case len(recent) > 0 && recent[len(recent)-1].Slice == slice:
 			recent[len(recent)-1].Count += n
@@ -253,14 +255,13 @@ func (r *runner) objectsKnown() int {
 // countObjects counts the target's objects, unless that was done just now, and
 // returns what is known then.
 func (r *runner) countObjects(ctx context.Context) (int, error) {
-	known := r.objectsKnown()
+	began := time.Now()
 	r.mu.Lock()
-	next := r.objects.next
+	known, next := r.objects.most, r.objects.next
 	r.mu.Unlock()
-	if time.Now().Before(next) {
+	if began.Before(next) {
 		return known, nil
 	}
-	began := time.Now()
 	n, err := r.store.Objects(ctx, r.Name)
 	if err != nil {
 		return 0, fmt.Errorf("count what the target has: %w", err)
