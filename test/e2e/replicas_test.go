@@ -110,7 +110,7 @@ func TestReplicasLoseNothingWhenOthersDie(t *testing.T) {
 	edits.more(killed.replica)
 	c.named(killed.replica).stop(syscall.SIGKILL)
 
-	stopped := c.spy.holdNext("", "")
+	stopped := c.spy.holdNext("", "", killed.replica)
 	stopped.wait(t)
 	require.NotEqual(t, killed.replica, stopped.replica)
 	edits.more(stopped.replica)

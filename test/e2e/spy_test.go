@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -55,6 +56,7 @@ type slotName struct{ scope, kind, key string }
 // hold keeps the answer to a request from the replica that sent it.
 type hold struct {
 	method, collection string
+	dead               []string      // whose requests may still come, and are let through
 	held               chan struct{} // closed when the request has been carried out
 	// Set when held: who sent it, and what it is of.
 	replica string
@@ -116,7 +118,8 @@ func (s *spy) carryOut(answer *httptest.ResponseRecorder, r *http.Request, repli
 	changes := s.read(replica, r.Method, collection, id, body, answer.Body.Bytes())
 	s.writes = append(s.writes, changes...)
 	h := s.hold
-	if h == nil || len(changes) == 0 || (h.method != "" && h.method != r.Method) || (h.collection != "" && h.collection != collection) {
+	if h == nil || len(changes) == 0 || (h.method != "" && h.method != r.Method) || (h.collection != "" && h.collection != collection) ||
+		slices.Contains(h.dead, replica) {
 		return nil
 	}
 	s.hold = nil
@@ -125,11 +128,12 @@ func (s *spy) carryOut(answer *httptest.ResponseRecorder, r *http.Request, repli
 }
 
 // holdNext keeps the answer to the next such write from whoever sends it, until
-// it hangs up. An empty method or collection means any.
-func (s *spy) holdNext(method, collection string) *hold {
+// it hangs up. An empty method or collection means any. What dead replicas sent
+// before they died may come later.
+func (s *spy) holdNext(method, collection string, dead ...string) *hold {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.hold = &hold{method: method, collection: collection, held: make(chan struct{})}
+	s.hold = &hold{method: method, collection: collection, dead: dead, held: make(chan struct{})}
 	return s.hold
 }
 
