@@ -45,7 +45,10 @@ type Error struct {
 	// UnknownOutcome means that the request may have been carried out: the
 	// answer was lost.
 	UnknownOutcome bool
-	Err            error
+	// Holder is our name for the object of ours that has what a Conflict is
+	// about; empty if it is not ours, or not known.
+	Holder string
+	Err    error
 }
 
 // Error reads "create group: transient: status 503: try later".

@@ -172,10 +172,7 @@ func (c *Connector) blocker(ctx context.Context, op string, to spot) (entry, err
 	case !ok:
 		return entry{}, &target.Error{Class: target.Transient, Op: op, Detail: dn + " was in the way and is gone; trying again"}
 	case e.owner() == "":
-		return entry{}, &target.Error{
-			Class: target.Conflict, Op: op, Status: ldapv3.LDAPResultEntryAlreadyExists,
-			Detail: dn + " is there and not ours; rename it, or give it our name in " + c.config.ExternalIDAttribute + " to hand it over",
-		}
+		return entry{}, c.taken(op, e)
 	default:
 		return e, nil
 	}

@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/openkoo/connector/target"
+	"github.com/openkoo/connector/target/ldap"
 	"github.com/openkoo/connector/test/peers/slapd"
 )
 
@@ -69,7 +70,7 @@ func TestHostileNamesArriveAsTheyAre(t *testing.T) {
 	b := newBed(t)
 	names := []string{
 		"产品部，一组", "a,b", "#1 team", " leading", "trailing ", "a+b", `q"uote`, `back\slash`, "<angle>", "semi;colon", "a=b", "ou=x,dc=example,dc=com",
-		"(paren)", "star*", "é", "emoji 🚀", "a/b", `\`, `\2c`, "#", "tab\there", "line\nbreak", "*)(objectClass=*", "' or 1=1 --",
+		"(paren)", "star*", "é", "emoji 🚀", "a/b", `\`, `\2c`, "#", "tab\there", "line\nbreak", "\tleading tab", "\nleading break", "trailing tab\t", "\r", "*)(objectClass=*", "' or 1=1 --",
 	}
 	parent := b.putDepartment(department("root", "root", ""))
 	ids := map[string]string{}
@@ -93,6 +94,11 @@ func TestHostileNamesArriveAsTheyAre(t *testing.T) {
 		}
 	}
 	require.Equal(t, ids, found)
+	all, _, err := b.list()
+	require.NoError(t, err)
+	for i, name := range names {
+		require.Empty(t, b.CompareDepartment(all[ids[name]], department(fmt.Sprintf("code-%d", i), name, parent)).Differ, "%q in a list", name)
+	}
 
 	for _, name := range []string{"a\x00b", "a\xffb"} {
 		_, err := b.PutDepartment(t.Context(), department("nul", name, parent))
@@ -309,4 +315,68 @@ func TestAnyChangesEndInTheTreeThatIsWanted(t *testing.T) {
 			require.NoError(rt, b.admin.Del(ldapv3.NewDelRequest(e.DN, nil)))
 		}
 	})
+}
+
+// A department that is dissolved gives its place, and its name, to the one
+// below it that has the same.
+func TestPutDepartment_TakesTheNameOfItsOwnAncestor(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	outer := b.putDepartment(department("outer", "研发部", ""))
+	between := b.putDepartment(department("between", "二部", outer))
+	inner := b.putDepartment(department("inner", "研发部", between))
+	b.putDepartment(with(department("inner", "研发部", ""), inner))
+	require.Len(t, b.paths(), 3)
+	require.Subset(t, b.paths(), []string{"departments/研发部", "departments/研发部/二部"}, "it stands beside its name until that is free")
+
+	for _, code := range []string{"between", "outer"} {
+		o := object(code)
+		o.RemoteID = map[string]string{"between": between, "outer": outer}[code]
+		require.NoError(t, b.DeleteDepartment(t.Context(), o))
+	}
+	require.ElementsMatch(t, []string{"departments/研发部"}, b.paths())
+	require.Equal(t, inner, b.tree()["departments/研发部"].GetAttributeValue("entryUUID"))
+	require.Equal(t, []string{"研发部"}, b.tree()["departments/研发部"].GetAttributeValues("ou"))
+}
+
+func TestPutDepartment_WaitsForAParentThatStandsBelowIt(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	upper := b.putDepartment(department("upper", "A", ""))
+	lower := b.putDepartment(department("lower", "B", upper))
+	_, err := b.PutDepartment(t.Context(), with(department("upper", "A", lower), upper))
+	requireClass(t, target.NeedsParent, err)
+	require.ErrorContains(t, err, "still stands below it")
+	b.putDepartment(with(department("lower", "B", ""), lower))
+	b.putDepartment(with(department("upper", "A", lower), upper))
+	require.ElementsMatch(t, []string{"departments/B", "departments/B/A"}, b.paths())
+}
+
+func TestPutDepartment_RenamesTheNewestEntryOfAll(t *testing.T) {
+	t.Parallel()
+	own, err := slapd.Start(t.TempDir())
+	require.NoError(t, err)
+	t.Cleanup(own.Down)
+	c := open(t, ldap.Config{URL: own.URL, CAFile: own.CAFile, BindDN: slapd.Admin, Password: slapd.Password, BaseDN: slapd.Suffix})
+	_, err = c.Describe(t.Context())
+	require.NoError(t, err)
+	put := func(d target.Department) string {
+		id, err := c.PutDepartment(t.Context(), d)
+		require.NoError(t, err)
+		return id
+	}
+	older := put(department("older", "older", ""))
+	newest := put(department("newest", "newest", ""))
+	put(with(department("older", "older", newest), older))
+	put(with(department("newest", "renamed", ""), newest))
+	admin, err := own.Client()
+	require.NoError(t, err)
+	defer func() { _ = admin.Close() }()
+	found, err := admin.Search(ldapv3.NewSearchRequest("ou=departments,"+slapd.Suffix, ldapv3.ScopeWholeSubtree, ldapv3.NeverDerefAliases, 0, 0, false, "(objectClass=*)", nil, nil))
+	require.NoError(t, err)
+	var dns []string
+	for _, e := range found.Entries {
+		dns = append(dns, strings.TrimSuffix(e.DN, ",ou=departments,"+slapd.Suffix))
+	}
+	require.ElementsMatch(t, []string{"ou=departments," + slapd.Suffix, "ou=renamed", "ou=older,ou=renamed"}, dns, "and nothing else is left")
 }

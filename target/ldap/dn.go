@@ -41,8 +41,30 @@ func sameDN(a, b string) bool {
 	return err == nil && x.EqualFold(y)
 }
 
-// rdn writes one attribute and its value as RFC 4514 wants it.
-func rdn(attribute, value string) string { return attribute + "=" + ldapv3.EscapeDN(value) }
+// within reports whether a DN is another, or stands below it.
+func within(dn, above string) bool {
+	x, err := ldapv3.ParseDN(above)
+	if err != nil {
+		return false
+	}
+	y, err := ldapv3.ParseDN(dn)
+	return err == nil && (x.EqualFold(y) || x.AncestorOfFold(y))
+}
+
+// rdn writes one attribute and its value as RFC 4514 wants it. Control
+// characters are written as hex digits: as they are, servers take those at
+// either end for white space around the value.
+func rdn(attribute, value string) string {
+	var escaped strings.Builder
+	for _, r := range ldapv3.EscapeDN(value) {
+		if r < ' ' {
+			fmt.Fprintf(&escaped, "\\%02x", r)
+		} else {
+			escaped.WriteRune(r)
+		}
+	}
+	return attribute + "=" + escaped.String()
+}
 
 func join(rdn, parent string) string { return rdn + "," + parent }
 

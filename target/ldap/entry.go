@@ -2,6 +2,7 @@ package ldap
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -159,8 +160,15 @@ func (c *Connector) locate(ctx context.Context, op, class string, object target.
 
 // add makes an entry and returns its remote id.
 func (c *Connector) add(ctx context.Context, op, dn string, attributes []ldapv3.Attribute) (string, error) {
+	at, err := splitDN(dn)
+	if err != nil {
+		return "", &target.Error{Class: target.Permanent, Op: op, Err: err}
+	}
 	request := &ldapv3.AddRequest{DN: dn, Attributes: attributes}
-	if err := c.pool.do(ctx, op, func(conn *ldapv3.Conn) error { return conn.Add(request) }); err != nil {
+	err = c.inContainer(ctx, at.parent, func() error {
+		return c.pool.do(ctx, op, func(conn *ldapv3.Conn) error { return conn.Add(request) })
+	})
+	if err != nil {
 		return "", err
 	}
 	made, ok, err := c.entryAt(ctx, op, dn)
@@ -194,12 +202,67 @@ func (c *Connector) rename(ctx context.Context, op string, at entry, rdn, parent
 		superior = parent
 	}
 	request := ldapv3.NewModifyDNRequest(at.dn, rdn, true, superior)
-	err = c.pool.do(ctx, op, func(conn *ldapv3.Conn) error { return conn.ModifyDN(request) })
-	if is(err, ldapv3.LDAPResultNoSuchObject) {
+	err = c.inContainer(ctx, superior, func() error {
+		return c.pool.do(ctx, op, func(conn *ldapv3.Conn) error { return conn.ModifyDN(request) })
+	})
+	switch {
+	case is(err, ldapv3.LDAPResultNoSuchObject):
 		// It, or an ancestor, was moved since it was looked up.
-		return &target.Error{Class: target.Transient, Op: op, Status: ldapv3.LDAPResultNoSuchObject, Detail: "it moved meanwhile"}
+		return movedMeanwhile(op)
+	case is(err, ldapv3.LDAPResultUnwillingToPerform):
+		return c.whyUnwilling(ctx, op, at, join(rdn, parent), parent, err)
+	case is(err, ldapv3.LDAPResultOther):
+		return c.besideNewer(ctx, op, at, request, err)
 	}
 	return err
+}
+
+func movedMeanwhile(op string) error {
+	return &target.Error{Class: target.Transient, Op: op, Status: ldapv3.LDAPResultNoSuchObject, Detail: "it moved meanwhile"}
+}
+
+// whyUnwilling tells the refusals of a ModifyDN apart that are true for now
+// only: other entries are still to move, of the same reorganisation.
+func (c *Connector) whyUnwilling(ctx context.Context, op string, at entry, dn, parent string, refusal error) error {
+	switch {
+	case within(parent, at.dn):
+		return &target.Error{
+			Class: target.NeedsParent, Op: op, Status: ldapv3.LDAPResultUnwillingToPerform,
+			Detail: "its new parent " + parent + " still stands below it",
+		}
+	case within(at.dn, dn):
+		// An ancestor has the name: servers look for that before they look
+		// whether an entry of the name is there.
+		return &target.Error{Class: target.Conflict, Op: op, Status: ldapv3.LDAPResultEntryAlreadyExists, Detail: dn + " stands above it"}
+	}
+	now, ok, err := c.entryAt(ctx, op, at.dn)
+	switch {
+	case err != nil:
+		return err
+	case !ok || now.id != at.id:
+		return movedMeanwhile(op)
+	default:
+		return refusal
+	}
+}
+
+// besideNewer renames once more while a newer entry is there. OpenLDAP's mdb
+// (2.5.13) fails with "other" to rename the newest entry of all if that has
+// one below it.
+func (c *Connector) besideNewer(ctx context.Context, op string, at entry, request *ldapv3.ModifyDNRequest, failure error) error {
+	below, err := c.search(ctx, op, at.dn, ldapv3.ScopeSingleLevel, "(objectClass=*)", 1)
+	if err != nil || len(below) == 0 {
+		return failure
+	}
+	dn := join(rdn("ou", parked("orgsync", at.dn)), c.config.DepartmentsDN)
+	newer := ldapv3.NewAddRequest(dn, nil)
+	newer.Attribute("objectClass", []string{"top", unitClass})
+	err = c.pool.do(ctx, op, func(conn *ldapv3.Conn) error { return conn.Add(newer) })
+	if err != nil && !is(err, ldapv3.LDAPResultEntryAlreadyExists) {
+		return failure
+	}
+	err = c.pool.do(ctx, op, func(conn *ldapv3.Conn) error { return conn.ModifyDN(request) })
+	return errors.Join(err, c.remove(ctx, op, dn))
 }
 
 // modify changes attributes; no changes, no request.
@@ -210,7 +273,7 @@ func (c *Connector) modify(ctx context.Context, op, dn string, changes []ldapv3.
 	request := &ldapv3.ModifyRequest{DN: dn, Changes: changes}
 	err := c.pool.do(ctx, op, func(conn *ldapv3.Conn) error { return conn.Modify(request) })
 	if is(err, ldapv3.LDAPResultNoSuchObject) {
-		return &target.Error{Class: target.Transient, Op: op, Status: ldapv3.LDAPResultNoSuchObject, Detail: "it moved meanwhile"}
+		return movedMeanwhile(op)
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package ldap_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -213,18 +214,24 @@ func open(t *testing.T, config ldap.Config) *ldap.Connector {
 func TestAServerThatHangsIsGivenUp(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t, strings.TrimPrefix(server.URL, "ldap://"))
-	b := newBed(t, p.plain, func(c *ldap.Config) { c.Timeout = 200 * time.Millisecond })
+	b := newBed(t, p.plain) // let in with patience
+	b.config.Timeout = 200 * time.Millisecond
+	impatient := open(t, b.config)
+	require.Eventually(t, func() bool { // it has a connection, however slow the machine is
+		_, err := impatient.Describe(t.Context())
+		return err == nil
+	}, time.Minute, time.Millisecond)
 	hold := make(chan struct{})
 	t.Cleanup(func() { close(hold) })
 	p.mu.Lock()
 	p.hold = hold
 	p.mu.Unlock()
-	_, err := b.PutDepartment(t.Context(), department("a", "A", ""))
+	_, err := impatient.PutDepartment(t.Context(), department("a", "A", ""))
 	requireClass(t, target.Transient, err)
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = b.PutDepartment(ctx, department("a", "A", ""))
+	_, err = impatient.PutDepartment(ctx, department("a", "A", ""))
 	require.ErrorIs(t, err, context.Canceled)
 }
 
@@ -490,4 +497,56 @@ func TestValidateNamesEveryFault(t *testing.T) {
 	}
 	require.ErrorContains(t, ldap.Config{}.Validate(), "url")
 	require.ErrorContains(t, ldap.Config{}.Validate(), "baseDN")
+}
+
+// Somebody tidies up; nobody restarts the connector for it.
+func TestAContainerThatWasDeletedIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	id := b.putUser(user("ann", ""))
+	remove := func(name string) {
+		dn := "ou=" + name + "," + b.base
+		found, err := b.admin.Search(ldapv3.NewSearchRequest(dn, ldapv3.ScopeSingleLevel, ldapv3.NeverDerefAliases, 0, 0, false, "(objectClass=*)", nil, nil))
+		require.NoError(t, err)
+		for _, e := range found.Entries {
+			require.NoError(t, b.admin.Del(ldapv3.NewDelRequest(e.DN, nil)))
+		}
+		require.NoError(t, b.admin.Del(ldapv3.NewDelRequest(dn, nil)))
+	}
+	remove("inactive")
+	leaver := user("ann", "")
+	leaver.RemoteID, leaver.Active = id, false
+	require.Equal(t, id, b.putUser(leaver), "a leaver is barred at once")
+	require.Contains(t, b.paths(), "inactive/ann@acme")
+
+	remove("departments")
+	back := user("ann", "")
+	back.RemoteID = id
+	require.Equal(t, id, b.putUser(back), "who comes back finds a place")
+	require.Contains(t, b.paths(), "departments/ann@acme")
+	remove("departments")
+	b.putDepartment(department("a", "A", ""))
+	remove("departments")
+	b.putUser(user("bob", ""))
+	require.ElementsMatch(t, []string{"departments/bob@acme"}, b.paths())
+}
+
+func TestAConflictAmongOurOwnEntriesNamesTheOther(t *testing.T) {
+	t.Parallel()
+	b := newBed(t)
+	b.putUser(user("ann", ""))
+	other := user("ann2", "")
+	other.UserName = "ann@acme"
+	_, err := b.PutUser(t.Context(), other)
+	requireClass(t, target.Conflict, err)
+	require.ErrorContains(t, err, "is ours too, for prod/inst-1/t1/ann;")
+	require.NotContains(t, err.Error(), "hand it over")
+	details, _ := errors.AsType[*target.Error](err)
+	require.Equal(t, scope.ExternalID("ann"), details.Holder)
+
+	b.addPerson("uid=theirs@acme,ou=departments,"+b.base, nil)
+	theirs := user("theirs", "")
+	_, err = b.PutUser(t.Context(), theirs)
+	requireClass(t, target.Conflict, err)
+	require.ErrorContains(t, err, "hand it over")
 }

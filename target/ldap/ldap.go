@@ -183,7 +183,7 @@ func (c *Connector) Describe(ctx context.Context) (target.Capabilities, error) {
 		return target.Capabilities{}, err
 	}
 	for _, dn := range c.containers() {
-		if err := c.ensureContainer(ctx, dn); err != nil {
+		if _, err := c.ensureContainer(ctx, dn); err != nil {
 			return target.Capabilities{}, asDown(err)
 		}
 	}
@@ -212,23 +212,46 @@ func (c *Connector) containers() []string {
 	return []string{c.config.DepartmentsDN, c.config.InactiveDN}
 }
 
-func (c *Connector) ensureContainer(ctx context.Context, dn string) error {
+// ensureContainer makes a container that is not there, and reports whether it did.
+func (c *Connector) ensureContainer(ctx context.Context, dn string) (made bool, err error) {
 	op := "make container " + dn
 	if _, ok, err := c.entryAt(ctx, op, dn); err != nil || ok {
-		return err
+		return false, err
 	}
 	at, err := splitDN(dn)
 	if err != nil {
-		return down(op, err.Error())
+		return false, down(op, err.Error())
 	}
 	if at.attribute != "ou" {
-		return down(op, "it does not exist, and only an ou can be made here; make it yourself")
+		return false, down(op, "it does not exist, and only an ou can be made here; make it yourself")
 	}
 	request := ldapv3.NewAddRequest(dn, nil)
 	request.Attribute("objectClass", []string{"top", unitClass})
 	err = c.pool.do(ctx, op, func(conn *ldapv3.Conn) error { return conn.Add(request) })
-	if target.ClassOf(err) == target.Conflict && err != nil {
-		return nil // somebody was faster
+	if is(err, ldapv3.LDAPResultEntryAlreadyExists) {
+		return true, nil // somebody was faster
+	}
+	return err == nil, err
+}
+
+// inContainer does what puts an entry under a parent, once more if that is one
+// of our containers, which somebody has deleted: it is made again.
+func (c *Connector) inContainer(ctx context.Context, parent string, do func() error) error {
+	err := do()
+	if !is(err, ldapv3.LDAPResultNoSuchObject) {
+		return err
+	}
+	for _, dn := range c.containers() {
+		if !sameDN(dn, parent) {
+			continue
+		}
+		made, failed := c.ensureContainer(ctx, dn)
+		switch {
+		case failed != nil:
+			return asDown(failed)
+		case made:
+			return do()
+		}
 	}
 	return err
 }

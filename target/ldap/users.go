@@ -124,7 +124,7 @@ func (c *Connector) named(ctx context.Context, u target.User) (entry, bool, erro
 	case len(ours) > 1:
 		return entry{}, false, twice(op, u.ExternalID, ours[0], ours[1])
 	case len(others) > 0:
-		return entry{}, false, taken(op, others[0].dn, c.config.ExternalIDAttribute)
+		return entry{}, false, c.taken(op, others[0])
 	case len(ours) == 1:
 		return ours[0], true, nil
 	default:
@@ -132,11 +132,28 @@ func (c *Connector) named(ctx context.Context, u target.User) (entry, bool, erro
 	}
 }
 
-func taken(op, dn, attribute string) error {
-	return &target.Error{
-		Class: target.Conflict, Op: op, Status: ldapv3.LDAPResultEntryAlreadyExists,
-		Detail: dn + " has the name and is not ours; rename it, or give it our name in " + attribute + " to hand it over",
+// takenAt is a conflict with whatever stands at a DN.
+func (c *Connector) takenAt(ctx context.Context, op, dn string) error {
+	e, ok, err := c.entryAt(ctx, op, dn)
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return &target.Error{Class: target.Transient, Op: op, Detail: dn + " was in the way and is gone; trying again"}
+	default:
+		return c.taken(op, e)
 	}
+}
+
+// taken is a conflict with the entry that has the name.
+func (c *Connector) taken(op string, e entry) error {
+	conflict := &target.Error{Class: target.Conflict, Op: op, Status: ldapv3.LDAPResultEntryAlreadyExists, Holder: e.owner()}
+	if conflict.Holder != "" {
+		conflict.Detail = e.dn + " has the name and is ours too, for " + conflict.Holder + "; the name is free once that one is renamed or removed"
+	} else {
+		conflict.Detail = e.dn + " has the name and is not ours; rename it, or give it our name in " + c.config.ExternalIDAttribute + " to hand it over"
+	}
+	return conflict
 }
 
 func (c *Connector) createUser(ctx context.Context, u target.User, attributes []ldapv3.Attribute) (string, error) {
@@ -162,7 +179,7 @@ func (c *Connector) createUser(ctx context.Context, u target.User, attributes []
 	id, err := c.add(ctx, op, dn, all)
 	switch {
 	case is(err, ldapv3.LDAPResultEntryAlreadyExists):
-		return "", taken(op, dn, c.config.ExternalIDAttribute)
+		return "", c.takenAt(ctx, op, dn)
 	case is(err, ldapv3.LDAPResultNoSuchObject):
 		return "", &target.Error{Class: target.Transient, Op: op, Detail: "its department moved meanwhile"}
 	default:
@@ -210,7 +227,7 @@ func (c *Connector) updateUser(ctx context.Context, at entry, u target.User, att
 		}
 		err := c.rename(ctx, op, at, rdn("uid", u.UserName), parent)
 		if is(err, ldapv3.LDAPResultEntryAlreadyExists) {
-			return taken(op, join(rdn("uid", u.UserName), parent), c.config.ExternalIDAttribute)
+			return c.takenAt(ctx, op, join(rdn("uid", u.UserName), parent))
 		}
 		if err != nil {
 			return err
@@ -304,7 +321,7 @@ func (c *Connector) moveUser(ctx context.Context, op string, user entry, parent 
 	}
 	err = c.rename(ctx, op, user, rdn(at.attribute, at.value), parent)
 	if is(err, ldapv3.LDAPResultEntryAlreadyExists) {
-		return taken(op, join(rdn(at.attribute, at.value), parent), c.config.ExternalIDAttribute)
+		return c.takenAt(ctx, op, join(rdn(at.attribute, at.value), parent))
 	}
 	return err
 }
