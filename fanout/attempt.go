@@ -112,12 +112,13 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 		slot.State, slot.DueAt = storage.SlotRetrying, r.limited(ctx, err)
 		r.halt()
 	case target.Permanent, target.Conflict:
-		if class == target.Permanent && r.refused(err) {
+		passes := mayPass(slot.Kind, class)
+		if class == target.Permanent && !(passes && slot.Attempts+1 < conflictTries) && r.refused(err) {
 			slot.State, slot.DueAt = storage.SlotRetrying, now
 			break
 		}
 		slot.Attempts++
-		if class == target.Conflict && slot.Attempts < conflictTries {
+		if passes && slot.Attempts < conflictTries {
 			slot.State, slot.DueAt = storage.SlotRetrying, now.Add(r.backoff(slot.Attempts))
 			break
 		}

@@ -35,7 +35,7 @@ func (r *round) putDepartments(ctx context.Context, tasks []storage.Task) error 
 			return err
 		}
 	}
-	return nil
+	return r.putAgain(ctx)
 }
 
 // parents looks up the departments that those of a level hang under.
@@ -76,8 +76,13 @@ func (r *round) putDepartment(ctx context.Context, t storage.Task, parents map[s
 			return err
 		})
 		if err != nil {
-			r.failed(ctx, t.Slot, err)
+			if !r.putOff(t, err) {
+				r.failed(ctx, t.Slot, err)
+			}
 			return
+		}
+		if t.Hash != "" {
+			r.changed()
 		}
 	}
 	slot.Group = ""

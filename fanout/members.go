@@ -25,6 +25,7 @@ type move struct {
 
 // changeMembers brings placements and memberships to the target: all additions
 // first, so that nobody is without a department in between, then the removals.
+// A placement that is refused may have been a cycle until those were made.
 func (r *round) changeMembers(ctx context.Context, tasks []storage.Task) error {
 	if len(tasks) == 0 {
 		return nil
@@ -36,14 +37,35 @@ func (r *round) changeMembers(ctx context.Context, tasks []storage.Task) error {
 	if err := r.noteIntent(ctx, moves, groups); err != nil {
 		return err
 	}
+	for {
+		r.sendAdditions(ctx, moves, groups)
+		left := r.sendRemovals(ctx, moves, groups)
+		refused := refusedPlacements(moves)
+		if left == 0 || len(refused) == 0 || r.stopped() || ctx.Err() != nil {
+			break
+		}
+		for _, m := range refused {
+			m.err = nil
+		}
+	}
+	return r.settleMoves(ctx, moves, groups)
+}
+
+func (r *round) sendAdditions(ctx context.Context, moves []*move, groups map[string]storage.Task) {
 	additions := make(map[string][]*move)
 	for _, m := range moves {
-		if m.add {
+		if m.add && m.err == nil {
 			additions[m.want] = append(additions[m.want], m)
 		}
 	}
 	r.sendMoves(ctx, additions, groups, true)
+}
+
+// sendRemovals returns how many placements were ended.
+func (r *round) sendRemovals(ctx context.Context, moves []*move, groups map[string]storage.Task) (left int) {
 	removals := make(map[string][]*move)
+	var placements []*move
+	before := 0
 	for _, m := range moves {
 		if m.add || m.err != nil {
 			continue // better in the old department than in none
@@ -51,9 +73,29 @@ func (r *round) changeMembers(ctx context.Context, tasks []storage.Task) error {
 		for _, code := range m.remove {
 			removals[code] = append(removals[code], m)
 		}
+		if m.member.Kind == target.MemberDepartment {
+			placements, before = append(placements, m), before+len(m.remove)
+		}
 	}
 	r.sendMoves(ctx, removals, groups, false)
-	return r.settleMoves(ctx, moves, groups)
+	for _, m := range placements {
+		before -= len(m.remove)
+	}
+	if before > 0 {
+		r.changed() // what was refused for a cycle may be taken now
+	}
+	return before
+}
+
+// refusedPlacements are the placements that were refused.
+func refusedPlacements(moves []*move) (refused []*move) {
+	for _, m := range moves {
+		class := target.ClassOf(m.err)
+		if m.err != nil && m.add && m.member.Kind == target.MemberDepartment && (class == target.Permanent || class == target.Conflict) {
+			refused = append(refused, m)
+		}
+	}
+	return refused
 }
 
 // planMoves decides where each member goes. Members that need no request, or
@@ -242,7 +284,7 @@ func (r *round) sendChunk(ctx context.Context, group storage.Task, moves []*move
 		return r.Connector.ChangeMembers(ctx, object, change)
 	})
 	class := target.ClassOf(err)
-	if err != nil && len(moves) > 1 && (class == target.Permanent || class == target.NeedsParent) {
+	if err != nil && len(moves) > 1 && (class == target.Permanent || class == target.NeedsParent || class == target.Conflict) {
 		half := len(moves) / 2
 		r.sendChunk(ctx, group, moves[:half], add)
 		r.sendChunk(ctx, group, moves[half:], add)
@@ -309,17 +351,8 @@ func (r *round) settleMoves(ctx context.Context, moves []*move, groups map[strin
 		r.settle(slot)
 	}
 	for kind, keys := range suspects {
-		found, err := r.slots(ctx, kind, keys)
-		if err != nil {
+		if err := r.sendAgain(ctx, kind, keys); err != nil {
 			return err
-		}
-		for _, slot := range found {
-			if stays(slot) {
-				continue // not to be sent before it is decided
-			}
-			// Sent again even though unchanged, it is made anew if it is gone.
-			slot.Hash, slot.State, slot.DueAt = "", storage.SlotRetrying, r.options.Now()
-			r.settle(slot)
 		}
 	}
 	return nil

@@ -35,7 +35,9 @@ type round struct {
 	outcomes []storage.Slot             // to be written
 	spare    []storage.Slot             // room for the next ones
 	stop     bool                       // nothing more may be sent
-	names    bool                       // have become free
+	gone     bool                       // an object is, and its name free
+	moved    bool                       // an object may be, and its name free
+	refusals []refusal                  // of departments, for the sake of others
 }
 
 // slotName tells the slots of one round apart.

@@ -9,25 +9,44 @@ import (
 )
 
 const (
-	// conflictTries is how often a name may be found taken before a person must
-	// look: whoever has it may give it up in the very push that wants it.
+	// conflictTries is how often a name may be found taken, or a place refused,
+	// before a person must look: whoever has it may give it up in the very push
+	// that wants it.
 	conflictTries = 2
+	// revivedTries bounds how often a dead letter is tried again for a name or a
+	// place that may be free: renames are many.
+	revivedTries = 10
 	// revivedMost bounds the dead letters that are gone through for those whose
 	// name may be free now.
 	revivedMost = 5000
 )
 
-// freed notes that an object has gone from the target, and its name is free.
+// mayPass reports a refusal that is over when another object of ours gives up
+// its name or its place.
+func mayPass(kind storage.SlotKind, class target.Class) bool {
+	return class == target.Conflict || class == target.Permanent && kind == storage.SlotPlacement
+}
+
+// freed notes that an object has gone from the target, and left its name.
 func (r *round) freed() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.names = true
+	r.gone = true
 }
 
-// revive has the scope's dead letters tried again whose name was taken, when
-// names have become free. One that is taken still is a dead letter again.
+// changed notes that an object at the target may have another name or place now,
+// and left the one it had.
+func (r *round) changed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.moved = true
+}
+
+// revive has the scope's dead letters tried again that were refused for the sake
+// of another's name or place, when some have become free. One that is refused
+// still is a dead letter again.
 func (r *round) revive(ctx context.Context) error {
-	if !r.names {
+	if !r.gone && !r.moved {
 		return nil
 	}
 	filter := heldIn(r.Name, r.scope)
@@ -38,7 +57,7 @@ func (r *round) revive(ctx context.Context) error {
 			return fmt.Errorf("look for names that were taken in %s: %w", r.scope, err)
 		}
 		for _, slot := range dead {
-			if slot.ErrorClass != string(target.Conflict) {
+			if !mayPass(slot.Kind, target.Class(slot.ErrorClass)) || !r.gone && slot.Attempts >= revivedTries {
 				continue
 			}
 			slot.State, slot.DueAt = storage.SlotPending, r.options.Now()

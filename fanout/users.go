@@ -91,6 +91,9 @@ func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) {
 			return
 		}
 	}
+	if t.Hash != "" {
+		r.changed()
+	}
 	hash := digestUser(want)
 	if !active {
 		hash += inactiveMark

@@ -2,8 +2,10 @@ package scim
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync/atomic"
 
 	"github.com/openkoo/connector/target"
@@ -58,7 +60,7 @@ func (k collection) put(ctx context.Context, object target.Object, all attribute
 	if id != "" {
 		err := k.update(ctx, id, all)
 		if err == nil || target.ClassOf(err) != target.Gone {
-			return id, err
+			return id, k.withHolder(ctx, name, err)
 		}
 	}
 	// An attempt whose answer was lost may have created it, also in place of
@@ -69,7 +71,7 @@ func (k collection) put(ctx context.Context, object target.Object, all attribute
 			return "", err
 		}
 		if found != "" {
-			return found, k.update(ctx, found, all)
+			return found, k.withHolder(ctx, name, k.update(ctx, found, all))
 		}
 	}
 	return k.create(ctx, object, all, name)
@@ -118,9 +120,30 @@ func (k collection) adopt(ctx context.Context, object target.Object, all attribu
 		}
 	}
 	if id == "" {
-		return "", conflict
+		return "", k.withHolder(ctx, name, conflict)
 	}
 	return id, k.update(ctx, id, all)
+}
+
+// withHolder says in a conflict about a name which object of ours has it, as far
+// as the server tells.
+func (k collection) withHolder(ctx context.Context, name string, conflict error) error {
+	e, ok := errors.AsType[*target.Error](conflict)
+	if !ok || e.Class != target.Conflict || name == "" {
+		return conflict
+	}
+	list, err := k.page(ctx, "find "+k.noun, k.naming+" eq "+quote(name), 1)
+	if err != nil {
+		return conflict
+	}
+	for _, r := range list.Resources {
+		if r.ExternalID != "" && strings.EqualFold(r.name(k), name) {
+			told := *e
+			told.Holder = r.ExternalID
+			return &told
+		}
+	}
+	return conflict
 }
 
 // adoptDespite looks behind an internal error: some servers have carried the

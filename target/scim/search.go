@@ -21,9 +21,18 @@ const (
 
 // resource is what we read of any object.
 type resource struct {
-	ID         string `json:"id"`
-	ExternalID string `json:"externalId"`
-	UserName   string `json:"userName"`
+	ID          string `json:"id"`
+	ExternalID  string `json:"externalId"`
+	UserName    string `json:"userName"`
+	DisplayName string `json:"displayName"`
+}
+
+// name is what the object is called in the collection's naming attribute.
+func (r resource) name(k collection) string {
+	if k.unique {
+		return r.UserName
+	}
+	return r.DisplayName
 }
 
 type listResponse struct {
