@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/target"
 )
@@ -114,19 +115,61 @@ func besideName(name, externalID string) string {
 }
 
 // giveUp settles what is refused still. A parent that the target turned out not
-// to have is sent again.
+// to have is sent again. Of two that came in different passes and wait for each
+// other's names, both are due in the next one.
 func (r *round) giveUp(ctx context.Context, refused []refusal) error {
+	waiting, err := r.waitingHolders(ctx, refused)
+	if err != nil {
+		return err
+	}
 	var parents []string
 	for _, one := range refused {
+		slot := one.task.Slot
+		if holder, ok := waiting[one.holder]; ok && slot.Attempts < revivedTries {
+			for _, both := range []storage.Slot{slot, holder} {
+				both.State, both.DueAt = storage.SlotRetrying, r.options.Now()
+				both.Attempts++
+				both.ErrorClass, both.LastError = string(target.ClassOf(one.err)), cut(one.err.Error(), maxLastError)
+				r.settle(both)
+			}
+			continue
+		}
 		if target.ClassOf(one.err) == target.NeedsParent {
 			parents = append(parents, one.task.Department.AttachedTo())
 		}
-		r.failed(ctx, one.task.Slot, one.err)
+		r.failed(ctx, slot, one.err)
 	}
 	if err := r.flush(ctx); err != nil {
 		return err
 	}
 	return r.sendAgain(ctx, storage.SlotDepartment, parents)
+}
+
+// waitingHolders are those of other passes that have a name that is wanted here,
+// and wait for another's themselves, by external id.
+func (r *round) waitingHolders(ctx context.Context, refused []refusal) (map[string]storage.Slot, error) {
+	here := make(map[string]bool, len(refused))
+	for _, one := range refused {
+		here[one.task.Key] = true
+	}
+	var keys []string
+	for _, one := range refused {
+		scope, key, err := directory.ParseExternalID(one.holder)
+		if err == nil && scope == r.scope && !here[key] {
+			keys = append(keys, key)
+		}
+	}
+	slots, err := r.slots(ctx, storage.SlotDepartment, keys)
+	if err != nil {
+		return nil, err
+	}
+	waiting := make(map[string]storage.Slot)
+	for key, slot := range slots {
+		if open := slot.State == storage.SlotRetrying || slot.State == storage.SlotDead; open && slot.ErrorClass == string(target.Conflict) {
+			waiting[r.scope.ExternalID(key)] = slot
+		}
+	}
+	return waiting, nil
 }
 
 // sendAgain makes objects due that the target turned out not to have. Sent again

@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -86,4 +87,70 @@ func TestAnAccountOfOtherLettersFollowsItself(t *testing.T) {
 	b.settled()
 	b.advance(time.Second)
 	b.synced("t", p, acme)
+}
+
+func renamed(code, name string) directory.DepartmentItem {
+	return directory.DepartmentItem{Code: code, Name: name}
+}
+
+// Names that change hands come in one list, or in calls of which each is too
+// early: whichever way, nobody has to replay anything.
+func TestNames_ChangeHandsAtATargetThatTakesNoneTwice(t *testing.T) {
+	t.Parallel()
+	names := map[string]string{"a": "name of b", "b": "name of c", "c": "name of a", "d": "name of e", "e": "new"}
+	for _, way := range []string{"one list", "one by one", "one by one, after a pause"} {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			p, corp := peerOf(t, "t", scimserver.Options{Quirks: scimserver.Quirks{UniqueGroups: true}})
+			b := newBundle(t, corp)
+			full := &directory.FullPush{}
+			for code := range names {
+				full.Departments = append(full.Departments, renamed(code, "name of "+code))
+			}
+			b.push(acme, directory.FlagModify, full)
+			b.start().settled()
+			b.synced("t", p, acme)
+			for i := range full.Departments {
+				d := &full.Departments[i]
+				d.Name = names[d.Code]
+				if way != "one list" {
+					b.department(acme, directory.FlagModify, *d)
+				}
+				if way == "one by one, after a pause" {
+					b.settled()
+					b.advance(time.Hour)
+				}
+			}
+			if way == "one list" {
+				b.push(acme, directory.FlagModify, full)
+			}
+			b.settled()
+			for range 5 {
+				b.advance(time.Hour)
+			}
+			b.synced("t", p, acme)
+		})
+	}
+}
+
+// A server that refuses cycles refuses the new place until the old one is left.
+func TestPlacements_AreTakenWhereCyclesAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{http.StatusConflict, http.StatusBadRequest} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			t.Parallel()
+			p, corp := peerOf(t, "t", scimserver.Options{Quirks: scimserver.Quirks{NoCycles: status}})
+			b := newBundle(t, corp)
+			b.tree(acme, "a", "b<a", "c<b", "d<c")
+			b.start().settled()
+			b.synced("t", p, acme)
+			b.tree(acme, "d", "c<d", "b<c", "a<b")
+			b.settled()
+			require.Zero(t, b.counts("t")[storage.SlotRetrying], "in one pass")
+			b.synced("t", p, acme)
+			b.tree(acme, "a<d", "b<a", "c<b", "d")
+			b.settled()
+			b.synced("t", p, acme)
+		})
+	}
 }

@@ -91,11 +91,36 @@ func (c *collection) has(id string) bool {
 	return c.byID[id] != nil
 }
 
-// named reports whether there is an object of a name.
-func (c *collection) named(name string) bool {
+// namedOther reports whether another object than that of an id has a name.
+func (c *collection) namedOther(name, id string) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return len(c.byName[strings.ToLower(name)]) > 0
+	for other := range c.byName[strings.ToLower(name)] {
+		if other != id {
+			return true
+		}
+	}
+	return false
+}
+
+// cycle reports whether a group would be among the members of one of those that
+// are added to it, or of theirs.
+func (c *collection) cycle(id string, added []string) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	seen := make(map[string]bool)
+	for len(added) > 0 {
+		one := added[len(added)-1]
+		added = added[:len(added)-1]
+		if one == id {
+			return true
+		}
+		if group := c.byID[one]; group != nil && !seen[one] {
+			seen[one] = true
+			added = append(added, group.memberIDs...)
+		}
+	}
+	return false
 }
 
 // nameOf is what the object is looked up by: userName or displayName.

@@ -30,6 +30,7 @@ type Quirks struct {
 	DropsStrangers bool     // members that are not there are dropped without a word
 	FlatGroups     bool     // a group cannot be a member
 	UniqueGroups   bool     // no two groups have one name
+	NoCycles       int      // the status with which a group is refused that would be its own member in the end; 0 for not
 	BothNames      bool     // accounts need a given and a family name
 	Blames         bool     // the client's errors are answered 500
 	Versions       bool     // objects have versions, and If-Match is obeyed
@@ -71,6 +72,10 @@ func (s *Server) quirky(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer := httptest.NewRecorder()
+	if q := s.options.Quirks; (q.UniqueGroups || q.NoCycles > 0) && r.Method != http.MethodGet {
+		s.changing.Lock() // what is refused for the others must be so for them as they are
+		defer s.changing.Unlock()
+	}
 	if refusal := s.refusal(r, body); refusal != nil {
 		refusal.write(answer)
 	} else {
@@ -124,6 +129,7 @@ func write(w http.ResponseWriter, status int, body any) {
 // message is what the quirks look at of any body.
 type message struct {
 	DisplayName string
+	Members     any
 	Name        struct{ GivenName, FamilyName string }
 	Schemas     []string
 	Operations  []operation
@@ -134,6 +140,30 @@ type operation struct {
 	Path  string          `json:"path,omitempty"`
 	Value json.RawMessage `json:"value,omitempty"`
 }
+
+// name is the displayName that a body sets, empty for none.
+func (m *message) name() string {
+	name := m.DisplayName
+	for _, o := range m.Operations {
+		if strings.EqualFold(o.Path, "displayName") {
+			_ = json.Unmarshal(o.Value, &name)
+		}
+	}
+	return name
+}
+
+// added are the members that a body adds.
+func (m *message) added() []string {
+	ids := memberIDs(m.Members)
+	for _, o := range m.Operations {
+		if o.Path == "members" && !strings.EqualFold(o.Op, "remove") {
+			ids = append(ids, valuesOf(o.Value)...)
+		}
+	}
+	return ids
+}
+
+func lastOf(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
 // refusal is the first quirk that refuses a request; nil if none does.
 func (s *Server) refusal(r *http.Request, body []byte) *refusal {
@@ -153,8 +183,10 @@ func (s *Server) refusal(r *http.Request, body []byte) *refusal {
 		return &refusal{http.StatusBadRequest, "invalidSyntax", "unknown schema"}
 	case q.BothNames && !groups && (r.Method == http.MethodPost || r.Method == http.MethodPut) && (m.Name.GivenName == "" || m.Name.FamilyName == ""):
 		return &refusal{http.StatusBadRequest, "invalidValue", "givenName and familyName are required"}
-	case q.UniqueGroups && groups && r.Method == http.MethodPost && s.groups.named(m.DisplayName):
+	case q.UniqueGroups && groups && s.groups.namedOther(m.name(), lastOf(r.URL.Path)):
 		return &refusal{http.StatusConflict, "uniqueness", "a group of that name exists"}
+	case q.NoCycles > 0 && groups && s.groups.cycle(lastOf(r.URL.Path), m.added()):
+		return &refusal{q.NoCycles, "", "a group cannot be a member of itself, be it through others"}
 	}
 	if filter := r.URL.Query().Get("filter"); filter != "" && !q.filters(filter) {
 		return &refusal{http.StatusBadRequest, "invalidFilter", "filter not supported"}

@@ -35,6 +35,7 @@ type Server struct {
 	users   *collection
 	groups  *collection
 
+	changing sync.Mutex // by one request at a time, where it matters what others do
 	mu       sync.Mutex
 	requests map[string]int
 }
