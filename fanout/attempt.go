@@ -29,7 +29,7 @@ func (r *round) call(ctx context.Context, op string, send func(context.Context) 
 			return errNotSent
 		}
 	}
-	if ok, _, _ := r.gate.open(); !ok || r.stopped() || !r.admitted(ctx) {
+	if !r.passes() || r.stopped() || !r.admitted(ctx) {
 		r.halt()
 		return errNotSent
 	}
@@ -39,7 +39,7 @@ func (r *round) call(ctx context.Context, op string, send func(context.Context) 
 	if err != nil {
 		outcome = string(target.ClassOf(err))
 	}
-	if err == nil && !r.reading {
+	if err == nil && !r.reading && !r.removing {
 		r.taken(ctx)
 	}
 	r.metrics.deliveries.WithLabelValues(r.Name, op, outcome).Inc()
@@ -49,6 +49,15 @@ func (r *round) call(ctx context.Context, op string, send func(context.Context) 
 		r.halt()
 	}
 	return err
+}
+
+// passes reports whether the target may be sent what the round has.
+func (r *round) passes() bool {
+	if r.removing {
+		return r.gate.leaves()
+	}
+	ok, _, _ := r.gate.open()
+	return ok
 }
 
 // errNotSent means that a request was not begun: its slot stays as it was.
@@ -112,18 +121,20 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 		slot.State, slot.DueAt = storage.SlotRetrying, r.limited(ctx, err)
 		r.halt()
 	case target.Permanent, target.Conflict:
-		passes := mayPass(slot.Kind, class)
-		if class == target.Permanent && !(passes && slot.Attempts+1 < conflictTries) && r.refused(err) {
+		passes, own := mayPass(slot.Kind, class), details != nil && details.Content
+		if class == target.Permanent && !own && !(passes && slot.Attempts+1 < conflictTries) && r.refused(slot.Kind, err) {
+			// Those that were not tried yet come before it.
+			slot.Attempts++
 			slot.State, slot.DueAt = storage.SlotRetrying, now
 			break
 		}
 		slot.Attempts++
-		if passes && slot.Attempts < conflictTries {
+		if r.removing || passes && slot.Attempts < conflictTries {
 			slot.State, slot.DueAt = storage.SlotRetrying, now.Add(r.backoff(slot.Attempts))
 			break
 		}
 		slot.State = storage.SlotDead
-		r.logger.Warn("dead letter", "scope", r.scope.String(), "kind", slot.Kind.String(), "key", slot.Key, "error", err)
+		r.note(&r.dead, slot, err)
 	default: // transient, needs-parent, gone
 		if class == target.Transient && r.gate.onTrial() {
 			r.gate.failedTrial()
@@ -133,6 +144,35 @@ func (r *round) failed(ctx context.Context, slot storage.Slot, err error) {
 		slot.State, slot.DueAt = storage.SlotRetrying, now.Add(r.backoff(slot.Attempts))
 	}
 	r.settle(slot)
+}
+
+// tally counts what is told of a round in one line, with its first case.
+type tally struct {
+	count int
+	slot  storage.SlotKey
+	err   error
+}
+
+func (r *round) note(t *tally, slot storage.Slot, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if t.count++; t.count == 1 {
+		t.slot, t.err = slot.SlotKey, err
+	}
+}
+
+// tellTallies logs what a person must know of a round.
+func (r *round) tellTallies() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d := r.dead; d.count > 0 {
+		r.logger.Warn("dead letters", "scope", r.scope.String(), "count", d.count, "kind", d.slot.Kind.String(), "key", d.slot.Key, "error", d.err)
+	}
+	if d := r.incomplete; d.count > 0 {
+		r.logger.Warn("delivered without attributes that the target refuses", "scope", r.scope.String(), "count", d.count,
+			"kind", d.slot.Kind.String(), "key", d.slot.Key, "error", d.err)
+	}
+	r.dead, r.incomplete = tally{}, tally{}
 }
 
 // refusedInTruth reports whether a target calls an internal error of its own

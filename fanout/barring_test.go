@@ -24,7 +24,7 @@ func TestALeaverIsBarredThoughTheTargetRefusesTheRest(t *testing.T) {
 	b.settled()
 	p.proxy.Choose(func(r targettest.Request) targettest.Fault {
 		if r.Method != http.MethodGet && strings.Contains(r.Body, "boss") {
-			return targettest.Answer(http.StatusBadRequest, `{"detail":"no such title"}`)
+			return targettest.Answer(http.StatusConflict, `{"detail":"there is a boss"}`)
 		}
 		return nil
 	})
@@ -32,6 +32,7 @@ func TestALeaverIsBarredThoughTheTargetRefusesTheRest(t *testing.T) {
 		{UserName: "ann", Name: "Name ann", OrgCode: "a", Role: "user", Enabled: true, Position: "boss"},
 	}})
 	b.settled()
+	b.advance(time.Minute)
 	require.Equal(t, storage.SlotDead, b.slot("t", acme, storage.SlotUser, "ann").State)
 
 	b.users(acme, directory.FlagCancel, "ann")

@@ -172,6 +172,25 @@ type bundle struct {
 	moved chan struct{}
 
 	resyncs chan storage.Resync // those that ended
+	logged  journal
+}
+
+// journal keeps what is logged.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(line []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(line)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
 }
 
 // rest is the latest pause of a target's runner.
@@ -198,7 +217,7 @@ func newBundle(t testing.TB, targets ...Target) *bundle {
 func (b *bundle) start() *bundle {
 	b.Helper()
 	f, err := New(b.using, b.targets, Options{
-		Now: b.clock.now, At: b.clock.wakeAt, Logger: slog.New(slog.DiscardHandler),
+		Now: b.clock.now, At: b.clock.wakeAt, Logger: slog.New(slog.NewTextHandler(&b.logged, nil)),
 		Jitter:  func(n time.Duration) time.Duration { return n - 1 },
 		resting: b.noteRest, resynced: func(r storage.Resync) { b.resyncs <- r },
 	})

@@ -67,13 +67,20 @@ func (r *round) putDepartment(ctx context.Context, t storage.Task, parents map[s
 		r.failed(ctx, t.Slot, err)
 		return
 	}
-	hash := digestDepartment(want)
 	slot := t.Slot
-	if !upToDate(slot, hash) {
+	var omitted []string
+	var refusal error
+	if !upToDate(slot, digestDepartment(want)) {
 		want.Object = objectOf(r.scope, t)
-		err := r.call(ctx, "put department", func(ctx context.Context) (err error) {
-			slot.RemoteID, err = r.Connector.PutDepartment(ctx, want)
-			return err
+		omitted, refusal, err = r.sparing(func(omit []string) error {
+			want.Omit = omit
+			return r.call(ctx, "put department", func(ctx context.Context) error {
+				remoteID, err := r.Connector.PutDepartment(ctx, want)
+				if err == nil {
+					want.RemoteID = remoteID
+				}
+				return err
+			})
 		})
 		if err != nil {
 			if !r.putOff(t, err) {
@@ -81,12 +88,13 @@ func (r *round) putDepartment(ctx context.Context, t storage.Task, parents map[s
 			}
 			return
 		}
+		slot.RemoteID, want.Omit = want.RemoteID, omitted
 		if t.Hash != "" {
 			r.changed()
 		}
 	}
 	slot.Group = ""
-	r.delivered(slot, hash)
+	r.deliveredWithout(slot, omittedHash(digestDepartment(want), omitted), omitted, refusal)
 }
 
 // upToDate reports whether the target is known to have the rendered form. It

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/openkoo/connector/directory"
@@ -118,9 +120,22 @@ func (g *gate) onTrial() bool {
 	return g.trial
 }
 
-// refused notes that the target refused an object, and reports whether the
-// target is at fault rather than the object.
-func (r *round) refused(cause error) bool {
+// refused notes that the target refused an object of a kind, and reports whether
+// the target is at fault rather than the object. A trial goes on with what is of
+// another kind: what was refused says nothing of that.
+func (r *round) refused(kind storage.SlotKind, cause error) bool {
+	switch {
+	case r.removing:
+		return false
+	case r.gate.onTrial():
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.balked == nil {
+			r.balked = make(map[storage.SlotKind]bool)
+		}
+		r.balked[kind] = true
+		return true
+	}
 	atFault, quarantine := r.gate.refused(r.scope, r.QuarantineAfter)
 	if quarantine {
 		r.quarantine(cause)
@@ -129,6 +144,73 @@ func (r *round) refused(cause error) bool {
 		r.halt()
 	}
 	return atFault
+}
+
+// balks reports whether the target has refused one of a kind in this trial.
+func (r *round) balks(kind storage.SlotKind) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.balked[kind]
+}
+
+// endTrial ends a trial in which something was refused and nothing was taken.
+func (r *round) endTrial() {
+	r.mu.Lock()
+	balked := len(r.balked) > 0
+	r.mu.Unlock()
+	if balked {
+		r.gate.failedTrial()
+	}
+}
+
+// leaves reports whether deactivations and deletions may be sent to the target
+// though it is in quarantine: nobody keeps an access for the sake of what the
+// target refuses of others.
+func (g *gate) leaves() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.now()
+	return g.stop != nil && g.stop.State == storage.StopQuarantined && !g.trial && !g.tripping && g.state == Up &&
+		!now.Before(g.nextProbe) && !now.Before(g.notBefore)
+}
+
+// leaversRest is how often a target in quarantine is sent removals that failed
+// there, though nothing else has changed.
+const leaversRest = time.Minute
+
+// sendLeavers goes on with the removals at a target in quarantine: of all scopes
+// after a change, and now and then.
+func (r *runner) sendLeavers(ctx context.Context, until time.Time) (more bool, next time.Time, err error) {
+	if !r.gate.leaves() || r.capabilities.Load() == nil && !r.probe(ctx) {
+		return false, until, nil
+	}
+	read, err := r.relay(ctx)
+	if err != nil || read > 0 {
+		r.leaversAt = time.Time{}
+		return read > 0, time.Time{}, err
+	}
+	now := r.options.Now()
+	due, _, err := r.store.DueScopes(ctx, r.Name, now)
+	if err != nil {
+		return false, time.Time{}, err
+	}
+	due = slices.DeleteFunc(due, func(scope directory.Scope) bool { return !r.wants(scope) })
+	if !now.Before(r.leaversAt) {
+		r.leavers, r.leaversAt = due, now.Add(leaversRest)
+	}
+	before := maps.Clone(r.asked) // a round under way has claimed what it found
+	if next, err = r.ask(ctx, r.leavers, time.Time{}); err != nil {
+		return false, time.Time{}, err
+	}
+	r.leavers = slices.DeleteFunc(r.leavers, func(scope directory.Scope) bool {
+		_, was := before[scope]
+		_, is := r.asked[scope]
+		return is && !was
+	})
+	if len(due) > 0 {
+		next = earliest(next, r.leaversAt)
+	}
+	return false, earliest(until, next), nil
 }
 
 // quarantine stops the target on all replicas until a trial succeeds.

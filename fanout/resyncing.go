@@ -54,7 +54,7 @@ func (c *compared) Objects(ctx context.Context, kind storage.SlotKind, scope dir
 		}
 		return objects, err
 	}
-	if work.standing, err = c.standingOf(ctx, scope, all); err != nil {
+	if work.standing, err = c.standingOf(ctx, scope); err != nil {
 		return nil, err
 	}
 	surroundings, err := work.surroundings(ctx, living(all))
@@ -89,7 +89,8 @@ func (c *compared) department(work *round, t storage.Task, parents map[string]st
 	if err != nil {
 		return object // it is due, and fails
 	}
-	object.Settled = upToDate(t.Slot, digestDepartment(want))
+	want.Omit = omittedOf(t.Slot)
+	object.Settled = upToDate(t.Slot, omittedHash(digestDepartment(want), want.Omit))
 	want.Object = objectOf(work.scope, t)
 	object.Compare = func(found target.Found) target.Comparison { return c.lister.CompareDepartment(found, want) }
 	return object
@@ -113,7 +114,8 @@ func (c *compared) user(work *round, t storage.Task, s surroundings) resync.Obje
 	if err != nil {
 		return object // it is due, and fails
 	}
-	object.Settled = hasUser(t.Slot, digestUser(want), active)
+	want.Omit = omittedOf(t.Slot)
+	object.Settled = hasUser(t.Slot, omittedHash(digestUser(want), want.Omit), active)
 	want.Object = objectOf(work.scope, t)
 	object.Compare = func(found target.Found) target.Comparison { return c.lister.CompareUser(found, want) }
 	return object

@@ -29,6 +29,7 @@ type round struct {
 	capabilities target.Capabilities
 	standing     directory.Standing // of the scope's instance
 	reading      bool               // of a list: what comes of it says nothing about deliveries
+	removing     bool               // of removals alone: the target is in quarantine
 
 	mu       sync.Mutex
 	open     map[slotName]*storage.Slot // claimed, no outcome yet
@@ -38,6 +39,10 @@ type round struct {
 	gone     bool                       // an object is, and its name free
 	moved    bool                       // an object may be, and its name free
 	refusals []refusal                  // of departments, for the sake of others
+	// What is told of the round in one line each.
+	dead, incomplete tally
+	// balked are the kinds of which the target has refused one in this trial.
+	balked map[storage.SlotKind]bool
 }
 
 // slotName tells the slots of one round apart.
@@ -87,20 +92,28 @@ func (r *runner) keepLease(ctx context.Context, lease storage.Lease) (held conte
 	}
 }
 
-// leased works off a claim of a scope that is ours for now.
+// leased works off a claim of a scope that is ours for now. Of a target in
+// quarantine it is what takes something away there: that waits for nobody.
 func (r *runner) leased(ctx context.Context, lease storage.Lease, capabilities target.Capabilities) error {
-	tasks, err := r.store.Claim(ctx, lease, r.options.Now(), claimBatch)
+	work := &round{runner: r, scope: lease.Scope, lease: lease, capabilities: capabilities, removing: r.gate.leaves()}
+	var wanted func(storage.Task) bool
+	if work.removing {
+		var err error
+		if work.standing, err = r.standingOf(ctx, lease.Scope); err != nil {
+			return err
+		}
+		wanted = work.removal
+	}
+	tasks, err := r.store.Claim(ctx, lease, r.options.Now(), claimBatch, wanted)
 	if err != nil {
 		return fmt.Errorf("claim slots of %s: %w", lease.Scope, err)
 	}
-	standing, err := r.standingOf(ctx, lease.Scope, tasks)
-	if err != nil {
-		return err
+	if ofUsers(tasks) {
+		if work.standing, err = r.standingOf(ctx, lease.Scope); err != nil {
+			return err
+		}
 	}
-	work := &round{
-		runner: r, scope: lease.Scope, lease: lease, capabilities: capabilities, standing: standing,
-		open: make(map[slotName]*storage.Slot, len(tasks)),
-	}
+	work.open = make(map[slotName]*storage.Slot, len(tasks))
 	for i := range tasks {
 		work.open[nameOf(&tasks[i].Slot)] = &tasks[i].Slot
 	}
@@ -215,6 +228,8 @@ func (r *round) phases(ctx context.Context, b batch) error {
 	if err == nil {
 		err = r.phase(ctx, func() error { return r.deleteDepartments(ctx, b.deleteDepartments) })
 	}
+	r.tellTallies()
+	r.endTrial()
 	err = errors.Join(err, r.revive(ctx))
 	return errors.Join(err, r.release(ctx))
 }
@@ -238,7 +253,7 @@ func (r *round) each(ctx context.Context, tasks []storage.Task, do func(context.
 	var writing errgroup.Group
 	writing.SetLimit(1)
 	forEach(ctx, r.limit(), tasks, func(ctx context.Context, t storage.Task) {
-		if r.stopped() {
+		if r.stopped() || r.balks(t.Kind) {
 			return
 		}
 		do(ctx, t) // settles its task

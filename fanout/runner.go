@@ -69,6 +69,9 @@ type runner struct {
 	serving sync.WaitGroup
 	// capabilities are read before the first delivery.
 	capabilities atomic.Pointer[target.Capabilities]
+	// omittedLast is the attribute that was left out last of an object that the
+	// target refused without naming one.
+	omittedLast atomic.Pointer[string]
 
 	// resyncs takes on a resync that was accepted.
 	resyncs chan *resyncJob
@@ -89,6 +92,9 @@ type runner struct {
 	latest   directory.Scope               // the scope asked for last
 	asked    map[directory.Scope]time.Time // for a round; ask again then
 	busy     map[directory.Scope]time.Time // delivered by another replica; ask again then
+	leavers  []directory.Scope             // to be looked through for removals while in quarantine
+	// leaversAt is when all due scopes are looked through again.
+	leaversAt time.Time
 }
 
 // roundEnd is the end of a scope's round; the error is the store's.
@@ -213,7 +219,7 @@ func (r *runner) step(ctx context.Context) (more bool, until time.Time, err erro
 	}
 	if !open {
 		// Changes wait in the feed; nothing is lost by not relaying them.
-		return false, until, nil
+		return r.sendLeavers(ctx, until)
 	}
 	if err := r.rerender(ctx); err != nil {
 		return false, time.Time{}, err

@@ -34,11 +34,15 @@ func (r *round) decideUser(u *directory.User, known bool) (what fate, active boo
 	return r.Target.decideUser(u, known, r.standing)
 }
 
-// standingOf is how a scope's instance stands, where that matters to the tasks.
-// It is read after they were claimed: a change behind it makes them due anew.
-func (r *runner) standingOf(ctx context.Context, scope directory.Scope, tasks []storage.Task) (directory.Standing, error) {
-	users := slices.ContainsFunc(tasks, func(t storage.Task) bool { return t.Kind.Entity() == directory.KindUser })
-	if !users || scope.InstanceID == "" || !r.minds() {
+// ofUsers reports whether some tasks are accounts' or their memberships'.
+func ofUsers(tasks []storage.Task) bool {
+	return slices.ContainsFunc(tasks, func(t storage.Task) bool { return t.Kind.Entity() == directory.KindUser })
+}
+
+// standingOf is how a scope's instance stands, where that matters to accounts. A
+// change behind it makes them due anew.
+func (r *runner) standingOf(ctx context.Context, scope directory.Scope) (directory.Standing, error) {
+	if scope.InstanceID == "" || !r.minds() {
 		return directory.GoodStanding, nil
 	}
 	i, err := r.store.Instance(ctx, scope.Dataset, scope.InstanceID)

@@ -79,22 +79,28 @@ func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) {
 		return
 	}
 	slot := t.Slot
+	var omitted []string
+	var refusal error
 	if !hasUser(slot, digestUser(want), active) {
 		want.Object = objectOf(r.scope, t)
-		slot.RemoteID, err = r.sendUser(ctx, "put user", want)
+		omitted, refusal, err = r.sparing(func(omit []string) error {
+			want.Omit = omit
+			return r.sendUser(ctx, "put user", &want)
+		})
 		if err != nil && !active && t.RemoteID != "" && refuses(err) {
-			want = bare(want)
-			slot.RemoteID, err = r.sendUser(ctx, "bar user", want)
+			want, omitted = bare(want), nil
+			err = r.sendUser(ctx, "bar user", &want)
 		}
 		if err != nil {
 			r.failed(ctx, t.Slot, err)
 			return
 		}
+		slot.RemoteID, want.Omit = want.RemoteID, omitted
+		if t.Hash != "" {
+			r.changed()
+		}
 	}
-	if t.Hash != "" {
-		r.changed()
-	}
-	hash := digestUser(want)
+	hash := omittedHash(digestUser(want), omitted)
 	if !active {
 		hash += inactiveMark
 	}
@@ -102,15 +108,19 @@ func (r *round) putUser(ctx context.Context, t storage.Task, s surroundings) {
 		r.leaving(slot, t.User, hash)
 		return
 	}
-	r.delivered(slot, hash)
+	r.deliveredWithout(slot, hash, omitted, refusal)
 }
 
-func (r *round) sendUser(ctx context.Context, op string, want target.User) (remoteID string, err error) {
-	err = r.call(ctx, op, func(ctx context.Context) (err error) {
-		remoteID, err = r.Connector.PutUser(ctx, want)
-		return err
+// sendUser sends an account and notes its remote id in it.
+func (r *round) sendUser(ctx context.Context, op string, want *target.User) error {
+	return r.call(ctx, op, func(ctx context.Context) error {
+		remoteID, err := r.Connector.PutUser(ctx, *want)
+		if err != nil {
+			return masked(err, *want)
+		}
+		want.RemoteID = remoteID
+		return nil
 	})
-	return remoteID, err
 }
 
 // refuses reports whether the target does not take an account as it is.

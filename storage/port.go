@@ -144,12 +144,13 @@ type Fanout interface {
 	// and when the next of the others becomes due (zero: none is waiting).
 	DueScopes(ctx context.Context, targetName string, now time.Time) (due []directory.Scope, next time.Time, err error)
 
-	// Claim reads at most limit due slots of the lease's scope in order of kind
-	// and marks them uncertain on disk, so that an attempt cut off by a crash is
-	// known. The tasks carry the mark as it was before. A slot whose entity is
-	// not in the store any more carries neither entity. ErrLeaseLost if the
-	// lease has ended.
-	Claim(ctx context.Context, lease Lease, now time.Time, limit int) ([]Task, error)
+	// Claim reads at most limit due slots of the lease's scope in order of kind,
+	// of those that are wanted (nil: all), and marks them uncertain on disk, so
+	// that an attempt cut off by a crash is known. The tasks carry the mark as it
+	// was before. A slot whose entity is not in the store any more carries neither
+	// entity. To find what is wanted all due slots of the scope are passed.
+	// ErrLeaseLost if the lease has ended.
+	Claim(ctx context.Context, lease Lease, now time.Time, limit int, wanted func(Task) bool) ([]Task, error)
 
 	// Lookup reads slots of one target and scope by kind and key, absent ones
 	// left out: the parents and groups a task depends on.

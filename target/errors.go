@@ -45,6 +45,11 @@ type Error struct {
 	// UnknownOutcome means that the request may have been carried out: the
 	// answer was lost.
 	UnknownOutcome bool
+	// Content says that a Permanent refusal is for what this object says, and
+	// speaks for no other. Attributes are those that may be at fault and that the
+	// target can do without, in the connector's words: one, if the target names it.
+	Content    bool
+	Attributes []string
 	// Holder is our name for the object of ours that has what a Conflict is
 	// about; empty if it is not ours, or not known.
 	Holder string

@@ -108,6 +108,9 @@ type Department struct {
 	// Mapped are attributes that the configuration maps, in place of what the
 	// connector would make of them.
 	Mapped []Mapped `json:",omitempty"`
+	// Omit are attributes of Error.Attributes to leave as they are at the target,
+	// which has refused them.
+	Omit []string `json:",omitempty"`
 }
 
 // User is an account as a target is to have it.
@@ -133,6 +136,9 @@ type User struct {
 	// Mapped are attributes that the configuration maps, in place of what the
 	// connector would make of them.
 	Mapped []Mapped `json:",omitempty"`
+	// Omit are attributes of Error.Attributes to leave as they are at the target,
+	// which has refused them.
+	Omit []string `json:",omitempty"`
 }
 
 // Mapped is one attribute by its name at the target, by ascending name. Value

@@ -61,7 +61,7 @@ func (s *Store) DueScopes(ctx context.Context, targetName string, now time.Time)
 const claimQuery = selectTasks + " WHERE t.target = ? AND t.scope = ? AND t.kind = ? AND " + isDue + " AND t.due_at <= ? ORDER BY t.due_at, t.key LIMIT ?"
 
 // Claim implements storage.Fanout.
-func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, limit int) ([]storage.Task, error) {
+func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, limit int, wanted func(storage.Task) bool) ([]storage.Task, error) {
 	targetName, scope := lease.Target, lease.Scope
 	var claimed []storage.Task
 	err := s.writer.do(ctx, func(ctx context.Context, t *tx) error {
@@ -75,14 +75,20 @@ func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, l
 		claimed = nil
 		scan := newTaskScan(targetName, scope)
 		for kind := storage.SlotDepartment; kind <= storage.SlotMembership && len(claimed) < limit; kind++ {
-			from := len(claimed)
+			from, most := len(claimed), limit-len(claimed)
+			if wanted != nil {
+				most = -1 // whatever stands before it
+			}
 			err := eachTask(ctx, t, scan, func(task storage.Task) {
+				if wanted != nil && (len(claimed) == limit || !wanted(task)) {
+					return
+				}
 				if len(claimed) == cap(claimed) {
 					claimed = slices.Grow(claimed, max(8, len(claimed))) // append grows long lists by a quarter
 				}
 				claimed = append(claimed, task)
 			},
-				claimQuery, targetName, id, uint8(kind), millis(now), limit-from)
+				claimQuery, targetName, id, uint8(kind), millis(now), most)
 			if err != nil {
 				return err
 			}

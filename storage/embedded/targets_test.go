@@ -53,7 +53,7 @@ func TestOldDatabaseCountsItsObjects(t *testing.T) {
 	require.NoError(t, err)
 	lease, err := store.Lease(t.Context(), "t", benchScope, "test", time.Hour)
 	require.NoError(t, err)
-	tasks, err := store.Claim(t.Context(), lease, time.Now().Add(time.Second), 100)
+	tasks, err := store.Claim(t.Context(), lease, time.Now().Add(time.Second), 100, nil)
 	require.NoError(t, err)
 	require.Len(t, tasks, 3)
 	slot := tasks[0].Slot

@@ -165,7 +165,7 @@ func TestASettlementCutOffAnywhereCanBeRepeated(t *testing.T) {
 		require.NoError(b, err)
 		lease, err := r.Lease(ctx, target, acme, "one", time.Minute)
 		require.NoError(b, err)
-		tasks, err := r.Claim(ctx, lease, b.clock.now(), 100)
+		tasks, err := r.Claim(ctx, lease, b.clock.now(), 100, nil)
 		require.NoError(b, err)
 		var member, group storage.Slot
 		for _, task := range tasks {
@@ -231,7 +231,7 @@ func kill(b *bundle, r *replica, target string) {
 	b.Helper()
 	lease, err := r.Lease(b.Context(), target, acme, "killer", time.Minute)
 	require.NoError(b, err)
-	tasks, err := r.Claim(b.Context(), lease, b.clock.now(), 100)
+	tasks, err := r.Claim(b.Context(), lease, b.clock.now(), 100, nil)
 	require.NoError(b, err)
 	var slots []storage.Slot
 	for _, task := range tasks {

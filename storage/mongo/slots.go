@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -96,31 +97,27 @@ func (s *Store) DueScopes(ctx context.Context, targetName string, now time.Time)
 }
 
 // Claim implements storage.Fanout.
-func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, limit int) ([]storage.Task, error) {
+func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, limit int, wanted func(storage.Task) bool) ([]storage.Task, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
 	ctx, cancel := perOperation(ctx)
 	defer cancel()
-	tasks, err := s.claim(ctx, lease, now, limit)
+	tasks, err := s.claim(ctx, lease, now, limit, wanted)
 	return tasks, s.failed(err, "claim slots of %s at %s", lease.Scope, lease.Target)
 }
 
-func (s *Store) claim(ctx context.Context, lease storage.Lease, now time.Time, limit int) ([]storage.Task, error) {
+func (s *Store) claim(ctx context.Context, lease storage.Lease, now time.Time, limit int, wanted func(storage.Task) bool) ([]storage.Task, error) {
 	if err := s.checkLease(ctx, lease); err != nil {
 		return nil, err
 	}
-	scope := lease.Scope.String()
-	docs, err := s.findSlots(ctx, bson.D{
-		{Key: "t", Value: lease.Target}, {Key: "s", Value: scope}, {Key: "state", Value: dueStates},
-		{Key: "due", Value: bson.D{{Key: "$lte", Value: millis(now)}}},
-	}, bson.D{{Key: "k", Value: 1}, {Key: "due", Value: 1}, {Key: "key", Value: 1}}, limit)
-	if err != nil || len(docs) == 0 {
+	tasks, err := s.dueTasks(ctx, lease, now, limit, wanted)
+	if err != nil || len(tasks) == 0 {
 		return nil, err
 	}
-	ids := make(bson.A, len(docs))
-	for i := range docs {
-		ids[i] = docs[i].ID
+	scope, ids := lease.Scope.String(), make(bson.A, len(tasks))
+	for i := range tasks {
+		ids[i] = slotID(lease.Target, scope, tasks[i].Kind, tasks[i].Key)
 	}
 	marked, err := s.slots.UpdateMany(ctx,
 		bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "s", Value: scope}, {Key: "fence", Value: bson.D{{Key: "$lte", Value: lease.Fence}}}},
@@ -131,12 +128,37 @@ func (s *Store) claim(ctx context.Context, lease storage.Lease, now time.Time, l
 	if marked.MatchedCount < int64(len(ids)) {
 		return nil, fmt.Errorf("%s at %s: another claimed the same: %w", lease.Scope, lease.Target, storage.ErrLeaseLost)
 	}
-	return s.tasks(ctx, scope, docs)
+	return tasks, nil
+}
+
+// dueTasks reads due slots that are wanted, page by page.
+func (s *Store) dueTasks(ctx context.Context, lease storage.Lease, now time.Time, limit int, wanted func(storage.Task) bool) (tasks []storage.Task, err error) {
+	for skip := 0; ; skip += limit {
+		docs, err := s.pageOfSlots(ctx, bson.D{
+			{Key: "t", Value: lease.Target}, {Key: "s", Value: lease.Scope.String()}, {Key: "state", Value: dueStates},
+			{Key: "due", Value: bson.D{{Key: "$lte", Value: millis(now)}}},
+		}, bson.D{{Key: "k", Value: 1}, {Key: "due", Value: 1}, {Key: "key", Value: 1}}, skip, limit)
+		if err != nil {
+			return nil, err
+		}
+		page, err := s.tasks(ctx, lease.Scope.String(), docs)
+		if err != nil || wanted == nil {
+			return page, err
+		}
+		tasks = append(tasks, slices.DeleteFunc(page, func(t storage.Task) bool { return !wanted(t) })...)
+		if len(tasks) >= limit || len(docs) < limit {
+			return tasks[:min(len(tasks), limit)], nil
+		}
+	}
 }
 
 // findSlots reads slots in an order.
 func (s *Store) findSlots(ctx context.Context, filter, sort bson.D, limit int) ([]slotDoc, error) {
-	cursor, err := s.slots.Find(ctx, filter, options.Find().SetSort(sort).SetLimit(int64(limit)).SetBatchSize(int32(limit)+1))
+	return s.pageOfSlots(ctx, filter, sort, 0, limit)
+}
+
+func (s *Store) pageOfSlots(ctx context.Context, filter, sort bson.D, skip, limit int) ([]slotDoc, error) {
+	cursor, err := s.slots.Find(ctx, filter, options.Find().SetSort(sort).SetSkip(int64(skip)).SetLimit(int64(limit)).SetBatchSize(int32(limit)+1))
 	if err != nil {
 		return nil, err
 	}

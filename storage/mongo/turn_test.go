@@ -221,7 +221,7 @@ func relayed(b *bundle, r *replica, target string) {
 		for _, scope := range scopes {
 			lease, err := r.Lease(ctx, target, scope, "one", time.Minute)
 			require.NoError(b, err)
-			tasks, err := r.Claim(ctx, lease, b.clock.now(), 100)
+			tasks, err := r.Claim(ctx, lease, b.clock.now(), 100, nil)
 			require.NoError(b, err)
 			slots := make([]storage.Slot, 0, len(tasks))
 			for _, task := range tasks {

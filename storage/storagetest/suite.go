@@ -219,7 +219,7 @@ func (b *bundle) lease(target string, scope directory.Scope) storage.Lease {
 
 func (b *bundle) claim(target string, scope directory.Scope) []storage.Task {
 	b.Helper()
-	tasks, err := b.store.Claim(b.ctx, b.lease(target, scope), b.clock.now(), 1000)
+	tasks, err := b.store.Claim(b.ctx, b.lease(target, scope), b.clock.now(), 1000, nil)
 	require.NoError(b, err)
 	return tasks
 }

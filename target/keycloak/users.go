@@ -2,6 +2,7 @@ package keycloak
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -34,6 +35,23 @@ func userPath(id string) string { return "/users/" + url.PathEscape(id) }
 
 // PutUser implements target.Connector.
 func (c *Connector) PutUser(ctx context.Context, u target.User) (string, error) {
+	id, err := c.putUser(ctx, u)
+	if statusOf(err) != http.StatusBadRequest {
+		return id, err
+	}
+	sent := []string{"email"}
+	for _, name := range userAttributeNames[1:] { // without accountName an account is not found again
+		sent = append(sent, attributePrefix+name)
+	}
+	for _, m := range u.Mapped {
+		if strings.HasPrefix(m.Name, attributePrefix) && !slices.Contains(sent, m.Name) {
+			sent = append(sent, m.Name)
+		}
+	}
+	return id, target.WithSuspects(err, false, slices.DeleteFunc(sent, func(name string) bool { return target.Omitted(u.Omit, name) }))
+}
+
+func (c *Connector) putUser(ctx context.Context, u target.User) (string, error) {
 	id := u.RemoteID
 	if id != "" {
 		if err := c.updateUser(ctx, id, u); !isGone(err) {
@@ -138,7 +156,7 @@ func render(user map[string]any, u target.User) {
 		}
 	}
 	user["firstName"] = u.DisplayName
-	if now, ok := user["email"].(string); u.Email != "" && !strings.EqualFold(now, u.Email) || u.Email == "" && ok {
+	if now, ok := user["email"].(string); !target.Omitted(u.Omit, "email") && (u.Email != "" && !strings.EqualFold(now, u.Email) || u.Email == "" && ok) {
 		user["email"] = u.Email // empty, it is removed
 	}
 	all, ok := user["attributes"].(map[string]any)
@@ -149,6 +167,7 @@ func render(user map[string]any, u target.User) {
 	if ids, _ := all[externalID].([]any); !slices.Contains(ids, any(name(u.ExternalID))) {
 		all[externalID] = append(slices.Clone(ids), name(u.ExternalID))
 	}
+	before := maps.Clone(all)
 	for i, value := range userAttributes(u) {
 		if value == "" {
 			delete(all, userAttributeNames[i])
@@ -157,6 +176,14 @@ func render(user map[string]any, u target.User) {
 		}
 	}
 	overlay(all, u.Mapped)
+	for _, name := range u.Omit {
+		name = strings.TrimPrefix(name, attributePrefix)
+		if was, ok := before[name]; ok {
+			all[name] = was
+		} else {
+			delete(all, name)
+		}
+	}
 }
 
 // overlay sets the attributes that are mapped, in place of what there is.

@@ -12,6 +12,17 @@ import (
 // PutDepartment implements target.Connector. A rename and a move are one
 // request.
 func (c *Connector) PutDepartment(ctx context.Context, d target.Department) (string, error) {
+	attributes := departmentAttributes(d)
+	id, err := c.putDepartment(ctx, d, attributes)
+	return id, withSuspects(err, attributes)
+}
+
+// departmentAttributes are what is mapped of a department.
+func departmentAttributes(d target.Department) []ldapv3.Attribute {
+	return omitting(overlay(nil, d.Mapped), d.Omit)
+}
+
+func (c *Connector) putDepartment(ctx context.Context, d target.Department, attributes []ldapv3.Attribute) (string, error) {
 	const op = "put department"
 	name := d.Name
 	if name == "" {
@@ -20,10 +31,8 @@ func (c *Connector) PutDepartment(ctx context.Context, d target.Department) (str
 	if err := checkText(op, name, d.ExternalID); err != nil {
 		return "", err
 	}
-	for _, a := range overlay(nil, d.Mapped) {
-		if err := checkText(op, a.Vals...); err != nil {
-			return "", err
-		}
+	if err := checkAttributes(op, attributes); err != nil {
+		return "", err
 	}
 	parent := c.config.DepartmentsDN
 	if d.ParentRemoteID != "" {
@@ -60,7 +69,7 @@ func (s spot) values(rdn string) []string {
 
 func (c *Connector) createDepartment(ctx context.Context, d target.Department, to spot) (string, error) {
 	const op = "create department"
-	mapped := slices.DeleteFunc(overlay(nil, d.Mapped), func(a ldapv3.Attribute) bool { return len(a.Vals) == 0 })
+	mapped := slices.DeleteFunc(departmentAttributes(d), func(a ldapv3.Attribute) bool { return len(a.Vals) == 0 })
 	add := func(value string) (string, error) {
 		return c.add(ctx, op, join(rdn("ou", value), to.parent), append([]ldapv3.Attribute{
 			{Type: "objectClass", Vals: []string{"top", unitClass}},
@@ -110,7 +119,7 @@ func (c *Connector) updateDepartment(ctx context.Context, at entry, d target.Dep
 		}
 	}
 	var changes []ldapv3.Change
-	for _, a := range overlay(nil, d.Mapped) {
+	for _, a := range departmentAttributes(d) {
 		changes = append(changes, replace(a.Type, a.Vals...))
 	}
 	// ModifyDN has taken the old RDN's value out and put the new one in.
@@ -124,6 +133,13 @@ func (c *Connector) updateDepartment(ctx context.Context, at entry, d target.Dep
 	}
 	if err := c.modify(ctx, op, join(rdn("ou", stands), to.parent), changes); err != nil {
 		return err
+	}
+	if stands != to.rdn {
+		// Once more, now that the name is among our values: a sibling that left it
+		// before has not seen us beside it, one that leaves it later will.
+		if _, err := c.unpark(ctx, entry{dn: join(rdn("ou", stands), to.parent)}, to); err != nil {
+			return err
+		}
 	}
 	if now.value != stands || !sameDN(now.parent, to.parent) {
 		c.promote(ctx, now)
@@ -152,13 +168,7 @@ func (c *Connector) moveDepartment(ctx context.Context, at entry, now place, d t
 			return "", err
 		}
 	}
-	// Once more: a sibling that left the name before we stood beside it has
-	// not seen us there, one that leaves it later will.
-	taken, err := c.unpark(ctx, entry{dn: join(rdn("ou", aside), to.parent)}, to)
-	if taken {
-		return to.rdn, err
-	}
-	return aside, err
+	return aside, nil
 }
 
 // blocker is the entry that has the name, if it is one of ours; somebody

@@ -3,6 +3,7 @@ package ldap
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -116,9 +117,20 @@ func checkText(op string, texts ...string) error {
 	for _, text := range texts {
 		switch {
 		case strings.ContainsRune(text, 0):
-			return &target.Error{Class: target.Permanent, Op: op, Detail: fmt.Sprintf("%q holds a NUL", text)}
+			return &target.Error{Class: target.Permanent, Content: true, Op: op, Detail: fmt.Sprintf("%q holds a NUL", text)}
 		case !utf8.ValidString(text):
-			return &target.Error{Class: target.Permanent, Op: op, Detail: fmt.Sprintf("%q is no UTF-8", text)}
+			return &target.Error{Class: target.Permanent, Content: true, Op: op, Detail: fmt.Sprintf("%q is no UTF-8", text)}
+		}
+	}
+	return nil
+}
+
+// checkAttributes refuses attributes that no directory takes, by their names.
+func checkAttributes(op string, attributes []ldapv3.Attribute) error {
+	for _, a := range attributes {
+		if e, ok := errors.AsType[*target.Error](checkText(op, a.Vals...)); ok {
+			e.Detail = a.Type + ": " + e.Detail
+			return e
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package ldap
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -45,6 +46,28 @@ var classes = map[uint16]target.Class{
 	ldapv3.LDAPResultNotAllowedOnRDN:              target.Permanent,
 	ldapv3.LDAPResultObjectClassModsProhibited:    target.Permanent,
 	ldapv3.LDAPResultAffectsMultipleDSAs:          target.Permanent,
+}
+
+// ofContent are the result codes that are about what an entry says.
+var ofContent = []int{
+	ldapv3.LDAPResultUndefinedAttributeType, ldapv3.LDAPResultConstraintViolation, ldapv3.LDAPResultAttributeOrValueExists,
+	ldapv3.LDAPResultInvalidAttributeSyntax, ldapv3.LDAPResultObjectClassViolation,
+}
+
+// withSuspects says in a refusal of an entry which of its attributes may be at
+// fault. Without cn and sn there is no account.
+func withSuspects(err error, attributes []ldapv3.Attribute) error {
+	e, ok := errors.AsType[*target.Error](err)
+	if !ok || e.Class != target.Permanent || !e.Content && !slices.Contains(ofContent, e.Status) {
+		return err
+	}
+	var sent []string
+	for _, a := range attributes {
+		if len(a.Vals) > 0 && !strings.EqualFold(a.Type, "cn") && !strings.EqualFold(a.Type, "sn") {
+			sent = append(sent, a.Type)
+		}
+	}
+	return target.WithSuspects(err, true, sent)
 }
 
 // hints says what an operator can do about a result code.

@@ -204,7 +204,7 @@ func (c *Connector) CompareDepartment(f target.Found, want target.Department) ta
 	wanted := slices.Sorted(slices.Values(to.values(u.at.value)))
 	r.Check("ou", stands && slices.Equal(slices.Sorted(slices.Values(u.names)), wanted), u.names)
 	r.Check("parent", u.parent == want.ParentRemoteID && (u.parent != "" || u.root), u.at.parent)
-	u.compare(&r, overlay(nil, want.Mapped))
+	u.compare(&r, departmentAttributes(want))
 	return r.Comparison()
 }
 

@@ -13,18 +13,21 @@ import (
 // PutUser implements target.Connector. A new account is made under its
 // department if that is there; later ChangeMembers moves it.
 func (c *Connector) PutUser(ctx context.Context, u target.User) (string, error) {
-	const op = "put user"
 	attributes := userAttributes(u)
-	for _, a := range attributes {
-		if err := checkText(op, a.Vals...); err != nil {
-			return "", err
-		}
+	id, err := c.putUser(ctx, u, attributes)
+	return id, withSuspects(err, attributes)
+}
+
+func (c *Connector) putUser(ctx context.Context, u target.User, attributes []ldapv3.Attribute) (string, error) {
+	const op = "put user"
+	if err := checkAttributes(op, attributes); err != nil {
+		return "", err
 	}
 	if err := checkText(op, u.UserName, u.ExternalID); err != nil {
 		return "", err
 	}
 	if u.UserName != short(u.UserName, u.ExternalID) {
-		return "", &target.Error{Class: target.Permanent, Op: op, Detail: "the sign-in name is too long for a directory"}
+		return "", &target.Error{Class: target.Permanent, Content: true, Op: op, Detail: "the sign-in name is too long for a directory"}
 	}
 	at, ok, err := c.locate(ctx, op, personClass, u.Object)
 	if err != nil {
@@ -69,7 +72,12 @@ func userAttributes(u target.User) []ldapv3.Attribute {
 		}
 		all = append(all, attribute)
 	}
-	return overlay(all, u.Mapped)
+	return omitting(overlay(all, u.Mapped), u.Omit)
+}
+
+// omitting leaves attributes out.
+func omitting(all []ldapv3.Attribute, omit []string) []ldapv3.Attribute {
+	return slices.DeleteFunc(all, func(a ldapv3.Attribute) bool { return target.Omitted(omit, a.Type) })
 }
 
 // overlay sets what is mapped, in place of what there is.

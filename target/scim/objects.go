@@ -13,7 +13,9 @@ func (c *Connector) PutDepartment(ctx context.Context, d target.Department) (str
 	if c.groupless() {
 		return d.ExternalID, nil
 	}
-	return c.groups().put(ctx, d.Object, c.department(d), d.Name)
+	all := c.department(d)
+	id, err := c.groups().put(ctx, d.Object, all, d.Name)
+	return id, withSuspects(err, all)
 }
 
 // DeleteDepartment implements target.Connector.
@@ -26,7 +28,9 @@ func (c *Connector) DeleteDepartment(ctx context.Context, object target.Object) 
 
 // PutUser implements target.Connector.
 func (c *Connector) PutUser(ctx context.Context, u target.User) (string, error) {
-	return c.users().put(ctx, u.Object, c.user(u), u.UserName)
+	all := c.user(u)
+	id, err := c.users().put(ctx, u.Object, all, u.UserName)
+	return id, withSuspects(err, all)
 }
 
 // DeleteUser implements target.Connector.
@@ -35,7 +39,7 @@ func (c *Connector) DeleteUser(ctx context.Context, object target.Object) error 
 }
 
 func (c *Connector) department(d target.Department) attributes {
-	return c.taken(groupSchema, departmentAttributes(d)).overlay(d.Mapped)
+	return c.taken(groupSchema, departmentAttributes(d)).overlay(d.Mapped).omitting(d.Omit)
 }
 
 func (c *Connector) user(u target.User) attributes {
@@ -43,5 +47,5 @@ func (c *Connector) user(u target.User) attributes {
 	if c.config.Protocol.Names == NamesSplit {
 		all = append(all, splitAttributes(u.DisplayName)...)
 	}
-	return c.taken(userSchema, all).overlay(u.Mapped)
+	return c.taken(userSchema, all).overlay(u.Mapped).omitting(u.Omit)
 }

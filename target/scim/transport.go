@@ -183,3 +183,28 @@ func statusOf(err error) int {
 	}
 	return 0
 }
+
+// needed are the attributes without which an object is none.
+var needed = []string{"userName", "externalId", "displayName", "active", "name.formatted", "name.familyName", "name.givenName"}
+
+// withSuspects says in a refusal of an object which of its attributes may be at
+// fault (RFC 7644 §3.12; 422 is what home-made servers answer).
+func withSuspects(err error, all attributes) error {
+	status := statusOf(err)
+	if status != http.StatusBadRequest && status != http.StatusUnprocessableEntity {
+		return err
+	}
+	kind, _ := errors.AsType[scimType](err)
+	var sent []string
+	for _, a := range all {
+		if a.value != nil && !slices.Contains(needed, a.path) {
+			sent = append(sent, a.path)
+		}
+	}
+	return target.WithSuspects(err, kind == "invalidValue" || status == http.StatusUnprocessableEntity, sent)
+}
+
+// omitting leaves attributes out.
+func (a attributes) omitting(omit []string) attributes {
+	return slices.DeleteFunc(a, func(one attribute) bool { return target.Omitted(omit, one.path) })
+}

@@ -183,7 +183,7 @@ func (s *Server) refusal(r *http.Request, body []byte) *refusal {
 		return &refusal{http.StatusBadRequest, "invalidSyntax", "unknown schema"}
 	case q.BothNames && !groups && (r.Method == http.MethodPost || r.Method == http.MethodPut) && (m.Name.GivenName == "" || m.Name.FamilyName == ""):
 		return &refusal{http.StatusBadRequest, "invalidValue", "givenName and familyName are required"}
-	case q.UniqueGroups && groups && s.groups.namedOther(m.name(), lastOf(r.URL.Path)):
+	case q.UniqueGroups && groups && (r.Method == http.MethodPost || s.groups.has(lastOf(r.URL.Path))) && s.groups.namedOther(m.name(), lastOf(r.URL.Path)):
 		return &refusal{http.StatusConflict, "uniqueness", "a group of that name exists"}
 	case q.NoCycles > 0 && groups && s.groups.cycle(lastOf(r.URL.Path), m.added()):
 		return &refusal{q.NoCycles, "", "a group cannot be a member of itself, be it through others"}

@@ -169,3 +169,28 @@ func TestRequestsAreCounted(t *testing.T) {
 	send(t, s, http.MethodDelete, "/Users/u1", "")
 	require.Equal(t, map[string]int{"POST /Users": 1, "DELETE /Users": 1}, s.Requests())
 }
+
+func TestGroups_AreRefusedForTheSakeOfOthers(t *testing.T) {
+	t.Parallel()
+	s, err := New(Options{Token: "token", Quirks: Quirks{UniqueGroups: true, NoCycles: http.StatusBadRequest}})
+	require.NoError(t, err)
+	group := func(name string) string {
+		return create(t, s, "/Groups", `{"schemas":["urn:ietf:params:scim:schemas:core:2.0:Group"],"displayName":"`+name+`"}`)
+	}
+	a, b, c := group("a"), group("b"), group("c")
+	add := func(to, member string) int {
+		status, _ := send(t, s, http.MethodPatch, "/Groups/"+to, patch(`{"op":"add","path":"members","value":[{"value":"`+member+`"}]}`))
+		return status
+	}
+	require.Less(t, add(a, b), 300)
+	require.Less(t, add(b, c), 300)
+	require.Equal(t, http.StatusBadRequest, add(c, a))
+	require.Equal(t, http.StatusBadRequest, add(a, a))
+	rename := func(id, name string) int {
+		status, _ := send(t, s, http.MethodPatch, "/Groups/"+id, patch(`{"op":"replace","path":"displayName","value":"`+name+`"}`))
+		return status
+	}
+	require.Equal(t, http.StatusConflict, rename(a, "B"))
+	require.Less(t, rename(a, "A"), 300, "its own name in other letters")
+	require.Equal(t, http.StatusNotFound, rename("nobody", "b"))
+}
