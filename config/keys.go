@@ -141,9 +141,9 @@ func (k *keyDir) optional(name string, check func(string) error) string {
 }
 
 func (k *keyDir) readOrMake(path string, generate func() (string, error)) (string, error) {
-	text, err := os.ReadFile(path)
+	text, err := secrets.ReadFile(path)
 	if !errors.Is(err, fs.ErrNotExist) {
-		return strings.TrimSpace(string(text)), bare(err)
+		return string(text), bare(err)
 	}
 	value, err := generate()
 	if err != nil {
@@ -151,8 +151,8 @@ func (k *keyDir) readOrMake(path string, generate func() (string, error)) (strin
 	}
 	switch err := publish(path, value+"\n", os.Link); {
 	case errors.Is(err, fs.ErrExist): // another process was faster: its key it is
-		text, err := os.ReadFile(path)
-		return strings.TrimSpace(string(text)), bare(err)
+		text, err := secrets.ReadFile(path)
+		return string(text), bare(err)
 	case err != nil:
 		return "", fmt.Errorf("cannot be written: %w; set %sDATA_DIR to a directory that can", bare(err), Prefix)
 	}

@@ -8,11 +8,14 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/confmap"
 	"github.com/knadh/koanf/v2"
+
+	"github.com/openkoo/connector/secrets"
 )
 
 // maxConfigFile bounds the YAML file, in bytes: what is larger is some other file.
@@ -79,13 +82,32 @@ func readYAML(path string) (map[string]any, error) {
 func (c *Config) decode(k *koanf.Koanf) []error {
 	err := k.UnmarshalWithConf("", c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
 		Result: c, TagName: "koanf", WeaklyTypedInput: true, ErrorUnused: true,
-		DecodeHook: mapstructure.ComposeDecodeHookFunc(mapstructure.StringToTimeDurationHookFunc(), splitList),
+		DecodeHook: mapstructure.ComposeDecodeHookFunc(unitless, mapstructure.StringToTimeDurationHookFunc(), splitList),
 	}})
 	var faults []error
 	for _, one := range flatten(err) {
 		faults = append(faults, misfits(one)...)
 	}
 	return faults
+}
+
+// unitlessError is a duration that is a bare number other than 0.
+type unitlessError struct{ number any }
+
+func (e unitlessError) Error() string {
+	return fmt.Sprintf("%v has no unit; write %[1]vs, %[1]vm or %[1]vh for seconds, minutes or hours", e.number)
+}
+
+// unitless refuses a bare number for a duration: nobody means nanoseconds.
+func unitless(from, to reflect.Value) (any, error) {
+	duration := reflect.TypeFor[time.Duration]()
+	if to.Type() != duration || from.Type() == duration {
+		return from.Interface(), nil
+	}
+	if zero := from.IsZero(); zero || !from.CanInt() && !from.CanUint() && !from.CanFloat() {
+		return from.Interface(), nil
+	}
+	return nil, unitlessError{from.Interface()}
 }
 
 // flatten undoes errors.Join, as far as the decoder joined.
@@ -130,6 +152,9 @@ func misfits(err error) []error {
 			faults = append(faults, fmt.Errorf("%s: no such setting%s", name, hint))
 		}
 		return faults
+	}
+	if number, ok := errors.AsType[unitlessError](err); ok {
+		return []error{fmt.Errorf("%s: %w", decode.Name(), number)}
 	}
 	want := "a value of another kind"
 	if unconvertible, ok := errors.AsType[*mapstructure.UnconvertibleTypeError](err); ok {
@@ -242,11 +267,11 @@ func defaults() map[string]any {
 
 // readSecret reads a file that holds a secret, less the white space around it.
 func readSecret(path string) (Secret, error) {
-	text, err := os.ReadFile(path)
+	text, err := secrets.ReadFile(path)
 	if err != nil {
 		return "", err
 	}
-	secret := Secret(strings.TrimSpace(string(text)))
+	secret := Secret(text)
 	if secret == "" {
 		return "", fmt.Errorf("%s: the file is empty", path)
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -280,4 +281,52 @@ func FuzzLoad(f *testing.F) {
 			require.NoError(t, c.Validate(), "what Load takes is valid")
 		}
 	})
+}
+
+// durations are the paths of all durations in a group of settings.
+func durations(group reflect.Type, prefix string) (paths []string) {
+	for i := range group.NumField() {
+		field := group.Field(i)
+		path := prefix + field.Tag.Get("koanf")
+		switch {
+		case field.Type == reflect.TypeFor[time.Duration]():
+			paths = append(paths, path)
+		case field.Type.Kind() == reflect.Struct && field.Tag.Get("koanf") != "":
+			paths = append(paths, durations(field.Type, path+".")...)
+		}
+	}
+	return paths
+}
+
+// YAML reads 72 as a number, and nobody means nanoseconds by it.
+func TestDurations_WantAUnit(t *testing.T) {
+	t.Parallel()
+	nested := func(path, value string) string {
+		parts := strings.Split(path, ".")
+		return strings.Join(parts, ": {") + ": " + value + strings.Repeat("}", len(parts)-1)
+	}
+	ways := map[string]string{}
+	for _, path := range durations(reflect.TypeFor[Config](), "") {
+		ways[path] = nested(path, "%s")
+	}
+	for _, path := range durations(reflect.TypeFor[Target](), "") {
+		ways["targets[0]."+path] = "targets: [{name: t, type: scim, url: 'https://x.example', " + nested(path, "%s") + "}]"
+	}
+	require.Greater(t, len(ways), 12)
+	for setting, text := range ways {
+		for _, number := range []string{"72", "1.5", "-3"} {
+			_, err := Load(write(t, "c.yaml", fmt.Sprintf(text, number)), nil, nil)
+			require.ErrorContains(t, err, setting+": "+number+" has no unit; write "+number+"s, "+number+"m or "+number+"h", text)
+		}
+		_, err := Load(write(t, "c.yaml", fmt.Sprintf(text, "0")), nil, nil)
+		if err != nil {
+			require.NotContains(t, err.Error(), "has no unit", "0 is 0 in any unit")
+		}
+		_, err = Load(write(t, "c.yaml", fmt.Sprintf(text, "72h")), nil, nil)
+		if err != nil {
+			require.NotContains(t, err.Error(), "unit", text)
+		}
+	}
+	_, err := Load("", []string{"ORGSYNC_WINDOW=60"}, nil)
+	require.ErrorContains(t, err, "a duration such as")
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/openkoo/connector/config"
+	"github.com/openkoo/connector/secrets"
 )
 
 // apiFlags say how to reach a running connector's API.
@@ -64,11 +64,11 @@ func (f *apiFlags) client(s *settings) (*apiClient, error) {
 	if a.token != "" {
 		return a, nil
 	}
-	text, err := os.ReadFile(path)
+	text, err := secrets.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("admin token: %w; give it with --token-file or %sADMIN_TOKEN, or name the connector's directory with --data-dir", err, config.Prefix)
 	}
-	a.token = strings.TrimSpace(string(text))
+	a.token = string(text)
 	return a, nil
 }
 

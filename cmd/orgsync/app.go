@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -84,7 +83,7 @@ func openKeyring(c *config.Config) (secrets.Keyring, error) {
 	if err != nil {
 		return secrets.Keyring{}, err
 	}
-	text, err := os.ReadFile(c.AppPrivateKeyFile)
+	text, err := secrets.ReadFile(c.AppPrivateKeyFile)
 	if err != nil {
 		return secrets.Keyring{}, fmt.Errorf("appPrivateKeyFile: %w", err)
 	}

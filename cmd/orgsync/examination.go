@@ -49,11 +49,11 @@ func (e *examination) prepare(api *apiFlags) error {
 		client.base = localAddress(e.config.Listen)
 	}
 	if api.tokenFile != "" {
-		token, err := os.ReadFile(api.tokenFile)
+		token, err := secrets.ReadFile(api.tokenFile)
 		if err != nil {
 			return fmt.Errorf("admin token: %w", err)
 		}
-		client.token = strings.TrimSpace(string(token))
+		client.token = string(token)
 	}
 	e.server = &runningServer{client}
 	for i := range e.config.Targets {
@@ -106,7 +106,7 @@ func (e *examination) findKeys() {
 }
 
 func checkPrivateKey(path string) error {
-	text, err := os.ReadFile(path)
+	text, err := secrets.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // told as a file that is missing
 	}

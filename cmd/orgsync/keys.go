@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -45,7 +44,7 @@ the form the seller console takes. --show also prints the access key.`,
 }
 
 func showKeys(w io.Writer, c *config.Config, made []string, configured, show bool) error {
-	text, err := os.ReadFile(c.AppPrivateKeyFile)
+	text, err := secrets.ReadFile(c.AppPrivateKeyFile)
 	if err != nil {
 		return fmt.Errorf("appPrivateKeyFile: %w", err)
 	}
@@ -89,7 +88,7 @@ func (s *settings) accessKeys(path string) ([]string, error) {
 		}
 		path = filepath.Join(c.DataDir, config.AccessKeyFile)
 	}
-	text, err := os.ReadFile(path)
+	text, err := secrets.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("access key: %w; give it with --key-file or %sKIT_ACCESS_KEYS, or make one with `orgsync keys`", err, config.Prefix)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/marketplace/client"
+	"github.com/openkoo/connector/secrets"
 )
 
 // pushFlags are what all `push` commands share.
@@ -171,7 +171,7 @@ func (f *pushFlags) read(kind pushKind, flag directory.Flag, path string) ([]cal
 	}
 	maker := &callMaker{file: path, app: f.app, flag: flag, empty: f.allowEmpty}
 	if f.publicKey != "" {
-		if maker.publicKey, err = os.ReadFile(f.publicKey); err != nil {
+		if maker.publicKey, err = secrets.ReadFile(f.publicKey); err != nil {
 			return nil, fmt.Errorf("--public-key: %w", err)
 		}
 	}

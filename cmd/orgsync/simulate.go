@@ -13,6 +13,7 @@ import (
 
 	"github.com/openkoo/connector/config"
 	"github.com/openkoo/connector/marketplace/simulate"
+	"github.com/openkoo/connector/secrets"
 )
 
 // exitFindings and exitCannotRun are the exit codes of a simulation, so that
@@ -190,7 +191,7 @@ func (f *simulateFlags) complete(s *settings) error {
 	if path == "" {
 		return nil
 	}
-	o.PublicKey, err = os.ReadFile(path)
+	o.PublicKey, err = secrets.ReadFile(path)
 	if err != nil && (f.publicKey != "" || !errors.Is(err, fs.ErrNotExist)) {
 		return fmt.Errorf("--public-key: %w", err)
 	}

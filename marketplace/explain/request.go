@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,7 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf16"
+
+	"github.com/openkoo/connector/secrets"
 )
 
 // maxCapture bounds a capture, in bytes.
@@ -68,21 +68,12 @@ func Parse(text []byte) (*Request, error) {
 }
 
 // inUTF8 undoes what editors and shells of Windows do to a file.
-func inUTF8(text []byte) []byte {
-	var order binary.ByteOrder
-	switch {
-	case bytes.HasPrefix(text, []byte("\xff\xfe")):
-		order = binary.LittleEndian
-	case bytes.HasPrefix(text, []byte("\xfe\xff")):
-		order = binary.BigEndian
-	default:
-		return bytes.TrimPrefix(text, []byte("\ufeff"))
+func inUTF8(raw []byte) []byte {
+	text, err := secrets.Text(raw)
+	if err != nil {
+		return raw // a body may be anything
 	}
-	units := make([]uint16, 0, len(text)/2)
-	for at := 2; at+1 < len(text); at += 2 {
-		units = append(units, order.Uint16(text[at:]))
-	}
-	return []byte(string(utf16.Decode(units)))
+	return text
 }
 
 // split takes a raw message apart, whichever line breaks it has after it was

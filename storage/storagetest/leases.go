@@ -121,6 +121,18 @@ var leaseTests = map[string]func(*bundle){
 		require.Equal(b, storage.SlotDelivered, b.slot("t", acme, storage.SlotDepartment, "a").State)
 	},
 
+	"what is wanted is claimed, whatever stands before it": func(b *bundle) {
+		b.apply(acme, departments("a", "b", "c", "d", "e"))
+		b.relay("t", storage.RelayOptions{})
+		tasks, err := b.store.Claim(b.ctx, b.mustTake("ann"), b.clock.now(), 2, func(t storage.Task) bool { return t.Department != nil && t.Key >= "c" })
+		require.NoError(b, err)
+		require.Len(b, tasks, 2)
+		require.Equal(b, []string{"c", "d"}, []string{tasks[0].Key, tasks[1].Key})
+		for code, uncertain := range map[string]bool{"a": false, "c": true, "d": true, "e": false} {
+			require.Equal(b, uncertain, b.slot("t", acme, storage.SlotDepartment, code).Uncertain, code)
+		}
+	},
+
 	"a lease covers its own target and scope only": func(b *bundle) {
 		b.apply(acme, departments("a"))
 		b.relay("u", storage.RelayOptions{})

@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
+
+	"github.com/openkoo/connector/secrets"
 )
 
 // TLS trusts the system's authorities and those of caFile (PEM; empty for
@@ -17,7 +18,7 @@ func TLS(caFile string) (*tls.Config, error) {
 	if caFile == "" {
 		return config, nil
 	}
-	pem, err := os.ReadFile(caFile)
+	pem, err := secrets.ReadFile(caFile)
 	if err != nil {
 		return nil, fmt.Errorf("caFile: %w", err)
 	}
