@@ -33,7 +33,7 @@ func main() {
 		os.Exit(int(code))
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "Error:", err)
+		fmt.Fprintln(&terminal{to: os.Stderr}, "Error:", err)
 		os.Exit(1)
 	}
 }

@@ -167,7 +167,8 @@ func optionalRows(path string, columns []column) ([]row, error) {
 	if path == "" {
 		return nil, nil
 	}
-	return readRows(path, columns)
+	rows, _, err := readRows(path, columns)
+	return rows, err
 }
 
 // render shows what a target would have of the sample. The defaults are mapped

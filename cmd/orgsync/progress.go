@@ -2,7 +2,6 @@ package main
 
 import (
 	"io"
-	"os"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/progress"
@@ -11,8 +10,8 @@ import (
 
 // widthOf is how wide a terminal is, in characters; 0 where w is none.
 func widthOf(w io.Writer) int {
-	file, isFile := w.(*os.File)
-	if !isFile {
+	file := fileOf(w)
+	if file == nil {
 		return 0
 	}
 	width, _, err := term.GetSize(int(file.Fd()))
@@ -24,12 +23,12 @@ func widthOf(w io.Writer) int {
 
 // showProgress shows a bar where somebody can see it. done ends it.
 func showProgress(w io.Writer, message string, total int64) (tick func(n int64), done func(ok bool)) {
-	file, isFile := w.(*os.File)
-	if !isFile || !term.IsTerminal(int(file.Fd())) {
+	file := fileOf(w)
+	if file == nil || !term.IsTerminal(int(file.Fd())) {
 		return func(int64) {}, func(bool) {}
 	}
 	bar := progress.NewWriter()
-	bar.SetOutputWriter(w)
+	bar.SetOutputWriter(file)
 	bar.SetUpdateFrequency(100 * time.Millisecond)
 	bar.SetAutoStop(true)
 	tracker := &progress.Tracker{Message: message, Total: total}

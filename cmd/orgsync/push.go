@@ -17,13 +17,14 @@ import (
 type pushFlags struct {
 	url, keyFile, instance, tenant, flag string
 	app, publicKey                       string
-	test, dryRun, allowEmpty             bool
+	test, dryRun, strict, allowEmpty     bool
 }
 
 // pushKind is one of the `push` commands.
 type pushKind struct {
 	name, short, example string
 	flags                []directory.Flag // the first is the default
+	unique               string           // the column whose values may stand in one row only, if any
 	calls                func(*callMaker, []row) []call
 	columns              func(directory.Flag) []column
 }
@@ -32,23 +33,23 @@ func pushKinds() []pushKind {
 	return []pushKind{
 		{
 			"full", "The whole department list (allOrgSync)", "orgsync push full --tenant t1 --instance i1 departments.csv",
-			[]directory.Flag{directory.FlagModify}, (*callMaker).full, departmentColumns,
+			[]directory.Flag{directory.FlagModify}, "orgCode", (*callMaker).full, departmentColumns,
 		},
 		{
 			"org", "Departments one by one (singleOrgSync)", "orgsync push org --tenant t1 --instance i1 --flag delete gone.csv",
-			[]directory.Flag{directory.FlagAdd, directory.FlagModify, directory.FlagDelete}, (*callMaker).departments, departmentColumns,
+			[]directory.Flag{directory.FlagAdd, directory.FlagModify, directory.FlagDelete}, "", (*callMaker).departments, departmentColumns,
 		},
 		{
 			"users", "Users, up to 500 in a call (authSync)", "orgsync push users --tenant t1 --instance i1 --app app-1 users.csv",
-			[]directory.Flag{directory.FlagAdd, directory.FlagModify, directory.FlagDelete, directory.FlagCancel}, (*callMaker).users, userColumns,
+			[]directory.Flag{directory.FlagAdd, directory.FlagModify, directory.FlagDelete, directory.FlagCancel}, "userName", (*callMaker).users, userColumns,
 		},
 		{
 			"tenant", "The enterprise (tenantSync)", "orgsync push tenant --tenant t1 --instance i1 tenant.json",
-			[]directory.Flag{directory.FlagAdd, directory.FlagModify, directory.FlagDelete}, (*callMaker).tenants, tenantColumns,
+			[]directory.Flag{directory.FlagAdd, directory.FlagModify, directory.FlagDelete}, "", (*callMaker).tenants, tenantColumns,
 		},
 		{
 			"app", "An application credential (applicationSync)", "orgsync push app --tenant t1 --public-key data/app-public-key.pem app.json",
-			[]directory.Flag{directory.FlagAdd, directory.FlagModify, directory.FlagDelete}, (*callMaker).applications, applicationColumns,
+			[]directory.Flag{directory.FlagAdd, directory.FlagModify, directory.FlagDelete}, "", (*callMaker).applications, applicationColumns,
 		},
 	}
 }
@@ -72,6 +73,7 @@ before anything is sent. The exit code is 0 when every call was answered 000000.
 	p.StringVar(&f.tenant, "tenant", "", "tenantId (required)")
 	p.StringVar(&f.instance, "instance", "", "instanceId, empty while credentials are created")
 	p.BoolVar(&f.test, "test", false, "debugging data (testFlag 1)")
+	p.BoolVar(&f.strict, "strict", false, "refuse a file with values that look damaged, by a spreadsheet say")
 	p.BoolVar(&f.dryRun, "dry-run", false, "check the file, show the first call, send nothing")
 	for _, kind := range pushKinds() {
 		sub := &cobra.Command{
@@ -108,9 +110,15 @@ func (f *pushFlags) run(cmd *cobra.Command, s *settings, kind pushKind, path str
 	if err != nil {
 		return err
 	}
-	calls, err := f.read(kind, flag, path)
+	calls, doubts, err := f.read(kind, scope, flag, path)
 	if err != nil {
 		return err
+	}
+	if f.strict && len(doubts) > 0 {
+		return fmt.Errorf("%w\nNothing was sent: --strict", errors.Join(doubts...))
+	}
+	for _, doubt := range doubts {
+		fmt.Fprintln(cmd.ErrOrStderr(), "Warning:", doubt)
 	}
 	address := f.url
 	if address == "" {
@@ -164,19 +172,22 @@ func (f *pushFlags) check(cmd *cobra.Command, kind pushKind) (scope directory.Sc
 }
 
 // read checks the whole file and makes calls of it.
-func (f *pushFlags) read(kind pushKind, flag directory.Flag, path string) ([]call, error) {
-	rows, err := readRows(path, kind.columns(flag))
+func (f *pushFlags) read(kind pushKind, scope directory.Scope, flag directory.Flag, path string) (calls []call, doubts []error, err error) {
+	rows, doubts, err := readRows(path, kind.columns(flag))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	maker := &callMaker{file: path, app: f.app, flag: flag, empty: f.allowEmpty}
+	maker := &callMaker{file: path, app: f.app, scope: scope, flag: flag, empty: f.allowEmpty}
 	if f.publicKey != "" {
 		if maker.publicKey, err = secrets.ReadFile(f.publicKey); err != nil {
-			return nil, fmt.Errorf("--public-key: %w", err)
+			return nil, nil, fmt.Errorf("--public-key: %w", err)
 		}
 	}
-	calls := kind.calls(maker, rows)
-	return calls, errors.Join(maker.errs...)
+	calls = kind.calls(maker, rows)
+	if len(maker.errs) == 0 {
+		maker.check(kind, rows)
+	}
+	return calls, doubts, errors.Join(maker.errs...)
 }
 
 // key is the access key to sign with: the newest of several.

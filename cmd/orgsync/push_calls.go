@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/marketplace"
+	"github.com/openkoo/connector/marketplace/client"
 	"github.com/openkoo/connector/secrets"
 )
 
@@ -76,6 +80,7 @@ func applicationColumns(flag directory.Flag) []column {
 // callMaker makes calls of rows. It gathers what is wrong with the rows.
 type callMaker struct {
 	file, app string
+	scope     directory.Scope
 	flag      directory.Flag
 	publicKey []byte // PEM; nil: secrets are encrypted already
 	empty     bool   // a department list may be empty
@@ -86,6 +91,50 @@ func (m *callMaker) failf(r *row, name, format string, args ...any) {
 	if len(m.errs) < maxFaults {
 		m.errs = append(m.errs, fault(m.file, r.cells[name].at, "%s: %s", name, fmt.Sprintf(format, args...)))
 	}
+}
+
+// check finds what the other side would refuse, row by row, by the rules of the
+// protocol: a file is sent as a whole or not at all.
+func (m *callMaker) check(kind pushKind, rows []row) {
+	seen := make(map[string]place)
+	for i := range rows {
+		r := &rows[i]
+		if key := r.cells[kind.unique]; kind.unique != "" {
+			if first, twice := seen[key.text]; twice {
+				m.failf(r, kind.unique, "%q stands in line %d already", key.text, first.line)
+			} else {
+				seen[key.text] = r.at
+			}
+		}
+		for _, c := range kind.calls(&callMaker{file: m.file, app: m.app, flag: m.flag}, rows[i:i+1]) {
+			body, err := client.Body(m.scope, m.flag, directory.SourceTimeOf(time.Now()), c.payload)
+			if err == nil {
+				_, err = marketplace.Decode(c.payload.PushKind(), body)
+			}
+			if err != nil {
+				m.refused(r, err)
+			}
+		}
+		if len(m.errs) >= maxFaults {
+			return
+		}
+	}
+}
+
+// refused tells of a row that the protocol does not take, at the member that is
+// at fault.
+func (m *callMaker) refused(r *row, err error) {
+	invalid, ok := errors.AsType[*directory.InvalidError](err)
+	if !ok {
+		m.errs = append(m.errs, fault(m.file, r.at, "%s", err))
+		return
+	}
+	name := invalid.Member[strings.LastIndexByte(invalid.Member, '.')+1:]
+	if _, given := r.cells[name]; !given {
+		m.errs = append(m.errs, fault(m.file, r.at, "%s: %s", name, invalid.Reason))
+		return
+	}
+	m.failf(r, name, "%s", invalid.Reason)
 }
 
 func department(r *row) directory.DepartmentItem {

@@ -9,10 +9,16 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/encoding/simplifiedchinese"
+
+	"github.com/openkoo/connector/secrets"
 )
 
 // maxPushFile bounds a file to push, in bytes: twice what a production address
@@ -73,60 +79,112 @@ func fault(file string, at place, format string, args ...any) error {
 // maxFaults bounds the faults of one file that are told at once.
 const maxFaults = 20
 
-// readRows reads a CSV or JSON file whose members are the given columns.
-func readRows(path string, columns []column) ([]row, error) {
-	text, err := readText(path)
+// readRows reads a CSV or JSON file whose members are the given columns. doubts
+// are values that are taken as they are and look damaged.
+func readRows(path string, columns []column) (rows []row, doubts []error, err error) {
+	text, doubts, err := readText(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var rows []row
-	if strings.EqualFold(filepath.Ext(path), ".csv") {
+	if isCSV(path) {
 		rows, err = readCSV(path, text, columns)
 	} else {
 		rows, err = readJSON(path, text, columns)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var errs []error
 	for i := range rows {
 		for _, c := range columns {
-			if value, ok := rows[i].cells[c.name]; c.required && value.text == "" && len(errs) < maxFaults {
+			value, ok := rows[i].cells[c.name]
+			if c.required && value.text == "" && len(errs) < maxFaults {
 				if !ok {
 					value.at = rows[i].at
 				}
 				errs = append(errs, fault(path, value.at, "%s: missing", c.name))
 			}
+			if reason := doubtful(c.name, value.text); reason != "" && len(doubts) < maxFaults {
+				doubts = append(doubts, fault(path, value.at, "%s: %q %s", c.name, value.text, reason))
+			}
 		}
 	}
-	return rows, errors.Join(errs...)
+	return rows, doubts, errors.Join(errs...)
 }
 
-func readText(path string) ([]byte, error) {
+func isCSV(path string) bool { return strings.EqualFold(filepath.Ext(path), ".csv") }
+
+// codes are the columns whose values name something: what a spreadsheet does to
+// one of them makes another thing of it.
+var codes = []string{"orgCode", "parentCode", "userName", "employeeCode", "mobile", "tenantCode", "appId", "clientId", "orderId"}
+
+var scientific = regexp.MustCompile(`^[+-]?\d+([.,]\d+)?[eE][+-]?\d+$`)
+
+// doubtful says why a code is hardly what it was; empty if it is not.
+func doubtful(column, value string) string {
+	if !slices.Contains(codes, column) {
+		return ""
+	}
+	switch {
+	case scientific.MatchString(value):
+		return "looks like a long number that a spreadsheet has shortened; format the column as text"
+	case strings.TrimSpace(value) != value:
+		return "begins or ends with a blank"
+	case strings.ContainsFunc(value, func(r rune) bool {
+		return unicode.Is(unicode.Cf, r) || unicode.IsControl(r) || r != ' ' && unicode.IsSpace(r)
+	}):
+		return "holds a character that cannot be seen"
+	default:
+		return ""
+	}
+}
+
+// readText reads a file as UTF-8. Excel in China saves CSV files as GB18030,
+// which is read and told.
+func readText(path string) (text []byte, doubts []error, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, cause(err))
+		return nil, nil, fmt.Errorf("read %s: %w", path, cause(err))
 	}
 	if info.IsDir() || info.Size() > maxPushFile {
-		return nil, fmt.Errorf("read %s: want a file of at most %d MiB", path, maxPushFile>>20)
+		return nil, nil, fmt.Errorf("read %s: want a file of at most %d MiB", path, maxPushFile>>20)
 	}
-	text, err := os.ReadFile(path)
+	raw, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, cause(err))
+		return nil, nil, fmt.Errorf("read %s: %w", path, cause(err))
 	}
-	text = bytes.TrimPrefix(text, []byte("\ufeff"))
+	if text, err = secrets.Text(raw); err == nil {
+		return text, nil, nil
+	}
+	if text, err = simplifiedchinese.GB18030.NewDecoder().Bytes(raw); isCSV(path) && err == nil && !bytes.ContainsRune(text, utf8.RuneError) && bytes.IndexByte(text, 0) < 0 {
+		return text, []error{fmt.Errorf("%s: not UTF-8; read as GB18030, as Excel in China saves it: look whether the names are right (--dry-run)", path)}, nil
+	}
 	number := 0
-	for line := range bytes.Lines(text) {
+	for line := range bytes.Lines(raw) {
 		if number++; !utf8.Valid(line) {
-			return nil, fmt.Errorf("%s:%d: not UTF-8; save the file as UTF-8 (in Excel: \"CSV UTF-8\")", path, number)
+			return nil, nil, fmt.Errorf("%s:%d: not UTF-8; save the file as UTF-8 (in Excel: \"CSV UTF-8\")", path, number)
 		}
 	}
-	return text, nil
+	return nil, nil, fmt.Errorf("%s: not a text file; save it as UTF-8", path)
 }
 
-// readCSV reads a file with a header line. An empty value is an absent one.
+// separator is what parts the values of a file's header line: Excel's depends on
+// the country.
+func separator(text []byte) rune {
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	for _, one := range []rune{',', ';', '\t'} {
+		if bytes.ContainsRune(line, one) {
+			return one
+		}
+	}
+	return ','
+}
+
+// readCSV reads a file with a header line. An empty value is an absent one; rows
+// and columns without any value, which spreadsheets leave behind, are passed.
 func readCSV(path string, text []byte, columns []column) ([]row, error) {
 	reader := csv.NewReader(bytes.NewReader(text))
+	reader.Comma, reader.FieldsPerRecord = separator(text), -1
 	header, err := reader.Read()
 	if errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s: empty; want a header line with %s", path, columnNames(columns))
@@ -134,11 +192,39 @@ func readCSV(path string, text []byte, columns []column) ([]row, error) {
 	if err != nil {
 		return nil, csvFault(path, err)
 	}
+	if err := checkHeader(path, reader, header, columns); err != nil {
+		return nil, err
+	}
+	var rows []row
+	for {
+		record, err := reader.Read()
+		if errors.Is(err, io.EOF) {
+			return rows, nil
+		}
+		if err != nil {
+			return nil, csvFault(path, err)
+		}
+		if !slices.ContainsFunc(record, filled) {
+			continue
+		}
+		r, err := rowOf(path, reader, header, record)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, r)
+	}
+}
+
+func filled(value string) bool { return strings.TrimSpace(value) != "" }
+
+// checkHeader trims the names of a header line and checks them.
+func checkHeader(path string, reader *csv.Reader, header []string, columns []column) error {
 	var errs []error
 	for i, name := range header {
 		header[i] = strings.TrimSpace(name)
 		line, col := reader.FieldPos(i)
 		switch at := (place{line, col}); {
+		case header[i] == "":
 		case !slices.ContainsFunc(columns, func(c column) bool { return c.name == header[i] }):
 			errs = append(errs, fault(path, at, "column %q: no such member; want %s", header[i], columnNames(columns)))
 		case slices.Index(header, header[i]) < i:
@@ -150,35 +236,34 @@ func readCSV(path string, text []byte, columns []column) ([]row, error) {
 			errs = append(errs, fault(path, place{1, 1}, "column %q: missing", c.name))
 		}
 	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	return errors.Join(errs...)
+}
+
+func rowOf(path string, reader *csv.Reader, header, record []string) (row, error) {
+	line, col := reader.FieldPos(0)
+	r := row{at: place{line, col}, cells: make(map[string]cell, len(record))}
+	if len(record) < len(header) {
+		return r, fault(path, r.at, "fewer values than the header line has columns")
 	}
-	var rows []row
-	for {
-		record, err := reader.Read()
-		if errors.Is(err, io.EOF) {
-			return rows, nil
+	for i, value := range record {
+		line, col := reader.FieldPos(i)
+		at := place{line, col}
+		switch {
+		case i < len(header) && header[i] != "":
+			r.cells[header[i]] = cell{value, at}
+		case i >= len(header) && filled(value):
+			return r, fault(path, at, "more values than the header line has columns")
+		case filled(value):
+			return r, fault(path, at, "%q stands in a column without a name", value)
 		}
-		if err != nil {
-			return nil, csvFault(path, err)
-		}
-		line, col := reader.FieldPos(0)
-		r := row{at: place{line, col}, cells: make(map[string]cell, len(record))}
-		for i, value := range record {
-			line, col := reader.FieldPos(i)
-			r.cells[header[i]] = cell{value, place{line, col}}
-		}
-		rows = append(rows, r)
 	}
+	return r, nil
 }
 
 func csvFault(path string, err error) error {
 	parse, ok := errors.AsType[*csv.ParseError](err)
 	if !ok {
 		return fmt.Errorf("%s: %w", path, err)
-	}
-	if errors.Is(err, csv.ErrFieldCount) {
-		return fault(path, place{parse.Line, max(parse.Column, 1)}, "more or fewer values than the header line has columns")
 	}
 	return fault(path, place{parse.Line, max(parse.Column, 1)}, "%s", parse.Err)
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/text/encoding/simplifiedchinese"
 	"pgregory.net/rapid"
 
 	"github.com/openkoo/connector/config"
@@ -171,10 +172,19 @@ func TestFaultyFiles(t *testing.T) {
 		{"only a header", "org", "d.csv", "orgCode,orgName\n", []string{"the file has no rows: nothing to send"}},
 		{"a full list of none", "full", "d.csv", "orgCode,orgName\n", []string{"d.csv: no rows: an empty list asks the other side to delete every department; if you mean that, add --allow-empty"}},
 		{"a full JSON list of none", "full", "d.json", "[]", []string{"d.json: no rows: an empty list asks"}},
-		{"ragged", "full", "d.csv", "orgCode,orgName\n1,a\n2\n", []string{"d.csv:3:1: more or fewer values than the header line has columns"}},
+		{"ragged", "full", "d.csv", "orgCode,orgName\n1,a\n2\n", []string{"d.csv:3:1: fewer values than the header line has columns"}},
 		{"bare quote", "full", "d.csv", "orgCode,orgName\n1,a\"b\n", []string{`d.csv:2:4: bare " in non-quoted-field`}},
 		{"missing values", "full", "d.csv", "orgCode,orgName\n,a\n2,\n", []string{"d.csv:2:1: orgCode: missing", "d.csv:3:3: orgName: missing"}},
-		{"GBK", "full", "d.csv", "orgCode,orgName\n1,\xd7\xdc\xb2\xbf\n", []string{`d.csv:2: not UTF-8; save the file as UTF-8 (in Excel: "CSV UTF-8")`}},
+		{"neither UTF-8 nor GB18030", "full", "d.csv", "orgCode,orgName\n1,\xd7\n", []string{`d.csv:2: not UTF-8; save the file as UTF-8 (in Excel: "CSV UTF-8")`}},
+		{"too many values", "full", "d.csv", "orgCode,orgName\n1,a,b\n", []string{"d.csv:2:5: more values than the header line has columns"}},
+		{"a column without a name", "full", "d.csv", "orgCode,orgName,\n1,a,b\n", []string{`d.csv:2:5: "b" stands in a column without a name`}},
+		{"a bad date", "users", "u.csv", header[:len(header)-1] + ",entryDate\na,A,1,user,true,,2024-13-01\n", []string{"u.csv:2:18: entryDate: "}},
+		{"a bad role", "users", "u.csv", header + "a,A,1,boss,true,\n", []string{"u.csv:2:7: role: "}},
+		{"too long", "users", "u.csv", header + strings.Repeat("a", 65) + ",A,1,user,true,\n", []string{"u.csv:2:1: userName: longer than 64"}},
+		{"an account twice, in two calls", "users", "u.csv", header + manyUsers(500) + "u1,A,1,user,true,\n", []string{`u.csv:502:1: userName: "u1" stands in line 3 already`}},
+		{"a fault in the second call", "users", "u.csv", header + manyUsers(600) + "x,A,1,boss,true,\n", []string{"u.csv:602:7: role: "}},
+		{"a department twice", "full", "d.csv", "orgCode,orgName\n1,a\n1,b\n", []string{`d.csv:3:1: orgCode: "1" stands in line 2 already`}},
+		{"its own parent", "org", "d.csv", "orgCode,orgName,parentCode\n1,a,1\n", []string{"d.csv:2:5: parentCode: orgCode is its own parent"}},
 		{"enable", "users", "u.csv", header + "a,A,1,user,yes,\nb,B,1,user,1,\n", []string{`u.csv:2:12: enable: "yes": want true or false`, `u.csv:3:12: enable: "1": want true or false`}},
 		{"no enable", "users", "u.csv", header + "a,A,1,user,,\n", []string{"u.csv:2:12: enable: missing"}},
 		{"employeeType", "users", "u.csv", header + "a,A,1,user,true,intern\nb,B,1,user,true,5\n", []string{`u.csv:2:17: employeeType: "intern": want 1 regular`, `u.csv:3:17: employeeType: "5": want`}},
@@ -208,10 +218,61 @@ func TestFaultyFiles(t *testing.T) {
 	}
 }
 
+// manyUsers are rows u0, u1 and so on.
+func manyUsers(n int) string {
+	var rows strings.Builder
+	for i := range n {
+		fmt.Fprintf(&rows, "u%d,A,1,user,true,\n", i)
+	}
+	return rows.String()
+}
+
+// What a spreadsheet makes of a file is read, if nothing is lost, and told of if
+// something may be.
+func TestPush_ReadsWhatSpreadsheetsSave(t *testing.T) {
+	t.Parallel()
+	gbk, err := simplifiedchinese.GBK.NewEncoder().String("orgCode,orgName,parentCode\n1,总部,\n2,研发,1\n")
+	require.NoError(t, err)
+	const rows = "orgCode,orgName,parentCode\n1,总部,\n2,研发,1\n"
+	for name, c := range map[string]struct{ text, warning string }{
+		"as it is":              {rows, ""},
+		"blank rows":            {"orgCode,orgName,parentCode\r\n1,总部,\r\n,,\r\n \u00a0,,\r\n2,研发,1\r\n,,\r\n", ""},
+		"blank columns":         {"orgCode,orgName,parentCode,,\n1,总部,,,\n2,研发,1,,\n", ""},
+		"values behind a row":   {"orgCode,orgName,parentCode\n1,总部,,,\n2,研发,1\n", ""},
+		"semicolons":            {strings.ReplaceAll(rows, ",", ";"), ""},
+		"tabs":                  {strings.ReplaceAll(rows, ",", "\t"), ""},
+		"a byte order mark":     {"\ufeff" + rows, ""},
+		"GBK":                   {gbk, "d.csv: not UTF-8; read as GB18030"},
+		"a shortened number":    {"orgCode,orgName\n1,总部\n1.23457E+17,研发\n", `d.csv:3:1: orgCode: "1.23457E+17" looks like a long number that a spreadsheet has shortened`},
+		"a blank at its end":    {"orgCode,orgName\n1\u00a0,总部\n2,研发\n", `d.csv:2:1: orgCode: "1\u00a0" begins or ends with a blank`},
+		"an invisible letter":   {"orgCode,orgName\n1\u200b1,总部\n2,研发\n", `d.csv:2:1: orgCode: "1\u200b1" holds a character that cannot be seen`},
+		"a blank in the parent": {"orgCode,orgName,parentCode\n1,总部,\n2,研发, 1\n", `d.csv:3:10: parentCode: " 1" begins or ends with a blank`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := write(t, "d.csv", c.text)
+			args := []string{"push", "full", path, "--tenant", "t1", "--url", "http://127.0.0.1:1", "--dry-run"}
+			r := run(t, nil, args...)
+			require.NoError(t, r.err)
+			require.Contains(t, r.out, `研发`)
+			strict := run(t, nil, append(args, "--strict")...)
+			if c.warning == "" {
+				require.Empty(t, r.errOut)
+				require.NoError(t, strict.err)
+				require.Contains(t, r.out, `"orgCode":"2"`)
+				return
+			}
+			require.Contains(t, r.errOut, "Warning: "+filepath.Dir(path)+"/"+c.warning)
+			require.ErrorContains(t, strict.err, c.warning)
+			require.ErrorContains(t, strict.err, "--strict")
+		})
+	}
+}
+
 func TestOnlySoManyFaultsAreTold(t *testing.T) {
 	t.Parallel()
 	path := write(t, "d.csv", "orgCode,orgName\n"+strings.Repeat(",x\n", 1000))
-	_, err := readRows(path, departmentColumns(directory.FlagAdd))
+	_, _, err := readRows(path, departmentColumns(directory.FlagAdd))
 	require.Len(t, strings.Split(err.Error(), "\n"), maxFaults)
 }
 
@@ -238,7 +299,7 @@ func TestRowsAreReadBackAsWritten(t *testing.T) {
 		for name, text := range map[string]string{"d.csv": csvText, "d.json": string(jsonText)} {
 			path := filepath.Join(dir, name)
 			require.NoError(r, os.WriteFile(path, []byte(text), 0o600))
-			rows, err := readRows(path, departmentColumns(directory.FlagAdd))
+			rows, _, err := readRows(path, departmentColumns(directory.FlagAdd))
 			require.NoError(r, err)
 			var got []directory.DepartmentItem
 			for i := range rows {
@@ -258,7 +319,7 @@ func FuzzReadRows(f *testing.F) {
 		name = map[bool]string{true: "d.csv", false: "d.json"}[strings.HasSuffix(name, ".csv")]
 		path := filepath.Join(t.TempDir(), name)
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-		rows, err := readRows(path, departmentColumns(directory.FlagAdd))
+		rows, _, err := readRows(path, departmentColumns(directory.FlagAdd))
 		if err != nil {
 			require.Contains(t, err.Error(), path, "the file is named")
 			return

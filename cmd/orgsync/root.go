@@ -44,6 +44,7 @@ Next:       orgsync serve    the real thing, with generated keys in ./data`,
 		serveCommand(s), demoCommand(), pushCommand(s), simulateCommand(s),
 		statusCommand(s), journalCommand(s), keysCommand(s), holdsCommand(s), resyncCommand(s), restoreCommand(s), mappingCommand(s), migrateCommand(s), doctorCommand(s), explainCommand(s),
 	)
+	sanitise(root)
 	return root
 }
 
