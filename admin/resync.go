@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
@@ -100,10 +101,14 @@ func writeDrifts(w *csv.Writer, drifts []storage.Drift) error {
 	return w.WriteAll(rows)
 }
 
+// formulas are the characters that begin a formula, or hide that something behind
+// them does. East Asian spreadsheets take the full-width ones too.
+const formulas = "=+-@＝＋－＠\t\r\n"
+
 // cell keeps a spreadsheet from taking for a formula what somebody has named an
 // object at a target.
 func cell(text string) string {
-	if text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
+	if first, _ := utf8.DecodeRuneInString(text); text != "" && strings.ContainsRune(formulas, first) {
 		return "'" + text
 	}
 	return text

@@ -202,7 +202,7 @@ func (s *sample) render(w io.Writer, t *config.Target) error {
 			errs = append(errs, fmt.Errorf("%s: user %s: %w", t.Name, u.UserName, err))
 			continue
 		}
-		listAttributes(table, schema.User, t.Mapping.User, made.UserName, made.Mapped)
+		listAttributes(table, schema.User, t.Mapping.User, made.UserName, withParts(t, made))
 	}
 	for i := range s.departments {
 		d := &s.departments[i]
@@ -215,6 +215,23 @@ func (s *sample) render(w io.Writer, t *config.Target) error {
 		listAttributes(table, schema.Department, t.Mapping.Department, made.Name, made.Mapped)
 	}
 	return errors.Join(append(errs, table.Flush())...)
+}
+
+// withParts adds the parts of a name, where the target is sent them, to what is
+// mapped of an account.
+func withParts(t *config.Target, u target.User) []target.Mapped {
+	if t.Type != "scim" {
+		return u.Mapped
+	}
+	all := u.Mapped
+	if family, given, split := scimConfig(t).SplitName(u.DisplayName); split {
+		for _, part := range []target.Mapped{{Name: "name.familyName", Value: family}, {Name: "name.givenName", Value: given}} {
+			if !slices.ContainsFunc(all, func(m target.Mapped) bool { return m.Name == part.Name }) {
+				all = append(all, part)
+			}
+		}
+	}
+	return all
 }
 
 func (s *sample) departmentOf(u *directory.User) *directory.Department {

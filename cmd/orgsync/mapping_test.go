@@ -40,6 +40,22 @@ func TestMappingsAreShownOnASample(t *testing.T) {
 	require.NotContains(t, r.out, "uid")
 }
 
+// Where a server wants both names, what becomes of a name is to be seen.
+func TestMappingCheck_ShowsThePartsOfAName(t *testing.T) {
+	t.Parallel()
+	config := write(t, "orgsync.yaml", `
+targets:
+  - {name: entra, type: scim, url: "https://127.0.0.1:1", scim: {profile: entra}, auth: {type: bearer, token: t}}
+  - {name: plain, type: scim, url: "https://127.0.0.1:2", auth: {type: bearer, token: t}}
+`)
+	users := write(t, "users.csv", "userName,name,orgCode,role,enable\nli,张 三,1,user,true\n")
+	r := run(t, nil, "mapping", "check", "--config", config, "--users", users, "--target", "entra")
+	require.NoError(t, r.err)
+	require.Regexp(t, `(?m)^    name.familyName +"张"$`, r.out)
+	require.Regexp(t, `(?m)^    name.givenName +"三"$`, r.out)
+	require.NotContains(t, run(t, nil, "mapping", "check", "--config", config, "--target", "plain").out, "familyName")
+}
+
 func TestFaultyMappingsAreNamedWithTheirPlace(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -12,7 +12,7 @@ func TestNamesArePartedForServersThatWantBothParts(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string][2]string{
 		"张三": {"张", "三"}, "王小明": {"王", "小明"}, "欧阳娜娜": {"欧阳", "娜娜"}, "欧阳": {"欧", "阳"}, "张": {"张", "张"},
-		"Ada Lovelace": {"Lovelace", "Ada"}, "Juan Carlos Perez": {"Perez", "Juan Carlos"}, "Plato": {"Plato", "Plato"}, " 李 雷 ": {"雷", "李"}, "张三a": {"张三a", "张三a"},
+		"Ada Lovelace": {"Lovelace", "Ada"}, "Juan Carlos Perez": {"Perez", "Juan Carlos"}, "Plato": {"Plato", "Plato"}, " 李 雷 ": {"李", "雷"}, "张 三": {"张", "三"}, "欧阳\u3000娜娜": {"欧阳", "娜娜"}, "张 三 丰": {"张", "三丰"}, "Ada 李": {"李", "Ada"}, "张三a": {"张三a", "张三a"},
 	} {
 		family, given := splitName(name)
 		require.Equal(t, want, [2]string{family, given}, name)
