@@ -108,6 +108,7 @@ type API struct {
 	Options
 	token     [sha256.Size]byte
 	readiness readiness
+	told      told
 }
 
 // New makes the API. It needs a token: there is no default password.

@@ -131,7 +131,31 @@ func (s *Store) claim(ctx context.Context, lease storage.Lease, now time.Time, l
 	if marked.MatchedCount < int64(len(ids)) {
 		return nil, fmt.Errorf("%s at %s: another claimed the same: %w", lease.Scope, lease.Target, storage.ErrLeaseLost)
 	}
-	return s.tasks(ctx, scope, docs)
+	tasks, unread, err := s.tasks(ctx, scope, docs)
+	if err != nil || len(unread) == 0 {
+		return tasks, err
+	}
+	return s.bury(ctx, lease, tasks, unread)
+}
+
+// bury makes claimed slots dead letters whose entity cannot be read, and returns
+// the others: half of it is not to be delivered. The push that writes it anew
+// makes them due again.
+func (s *Store) bury(ctx context.Context, lease storage.Lease, tasks []storage.Task, unread map[storage.SlotKey]bool) ([]storage.Task, error) {
+	var good []storage.Task
+	var bad []storage.Slot
+	for _, task := range tasks {
+		if !unread[task.SlotKey] {
+			good = append(good, task)
+			continue
+		}
+		slot := task.Slot
+		slot.State, slot.ErrorClass, slot.LastError = storage.SlotDead, storage.ErrorClassUnreadable, storage.UnreadableEntity
+		bad = append(bad, slot)
+	}
+	s.options.Logger.Error("what is stored of some accounts cannot be read; they are dead letters until they are pushed again",
+		"target", lease.Target, "scope", lease.Scope.String(), "count", len(bad), "first", bad[0].Key)
+	return good, s.settle(ctx, lease, bad)
 }
 
 // findSlots reads slots in an order.
@@ -145,8 +169,9 @@ func (s *Store) findSlots(ctx context.Context, filter, sort bson.D, limit int) (
 	return docs, err
 }
 
-// tasks joins slots of one scope with the entities they deliver.
-func (s *Store) tasks(ctx context.Context, scope string, docs []slotDoc) ([]storage.Task, error) {
+// tasks joins slots of one scope with the entities they deliver. It returns
+// those apart whose user cannot be read; of a tombstone that is not needed.
+func (s *Store) tasks(ctx context.Context, scope string, docs []slotDoc) (tasks []storage.Task, unread map[storage.SlotKey]bool, err error) {
 	found := make(map[string]*entityDoc, len(docs))
 	for from := 0; from < len(docs); from += keysAtOnce {
 		part := docs[from:min(from+keysAtOnce, len(docs))]
@@ -157,13 +182,13 @@ func (s *Store) tasks(ctx context.Context, scope string, docs []slotDoc) ([]stor
 		entities, err := s.entities(ctx, s.directory, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "s", Value: scope}},
 			options.Find().SetBatchSize(keysAtOnce+1))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for i := range entities {
 			found[entities[i].ID] = &entities[i]
 		}
 	}
-	tasks := make([]storage.Task, len(docs))
+	tasks, unread = make([]storage.Task, len(docs)), make(map[storage.SlotKey]bool)
 	for i := range docs {
 		tasks[i].Slot = docs[i].slot()
 		kind := tasks[i].Kind.Entity()
@@ -175,13 +200,13 @@ func (s *Store) tasks(ctx context.Context, scope string, docs []slotDoc) ([]stor
 			tasks[i].Department = &d
 		default:
 			u, err := entity.user()
-			if err != nil {
-				return nil, err
-			}
 			tasks[i].User = &u
+			if err != nil && !u.Deleted {
+				unread[tasks[i].SlotKey] = true
+			}
 		}
 	}
-	return tasks, nil
+	return tasks, unread, nil
 }
 
 // Lookup implements storage.Fanout.
@@ -189,7 +214,7 @@ func (s *Store) Lookup(ctx context.Context, targetName string, scope directory.S
 	name := scope.String()
 	found := make(map[string]storage.Task, len(keys))
 	err := s.eachPart(ctx, targetName, name, kind, keys, func(docs []slotDoc) error {
-		tasks, err := s.tasks(ctx, name, docs)
+		tasks, _, err := s.tasks(ctx, name, docs)
 		for _, task := range tasks {
 			found[task.Key] = task
 		}
