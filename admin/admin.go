@@ -93,6 +93,8 @@ type Options struct {
 	// Matches says whether a target wants a scope.
 	Matches  func(target string, scope directory.Scope) bool
 	Gatherer prometheus.Gatherer
+	// Registerer takes the API's own metrics; nil for none.
+	Registerer prometheus.Registerer
 	// Coordination says how the replicas' shared state stands; nil where there
 	// is none that could be away.
 	Coordination func() coordination.Health
@@ -108,6 +110,8 @@ type API struct {
 	Options
 	token     [sha256.Size]byte
 	readiness readiness
+	told      told
+	strangers strangers
 }
 
 // New makes the API. It needs a token: there is no default password.
@@ -124,7 +128,11 @@ func New(options Options) (*API, error) {
 	if options.Logger == nil {
 		options.Logger = slog.Default()
 	}
-	return &API{Options: options, token: sha256.Sum256([]byte(options.Token))}, nil
+	a := &API{Options: options, token: sha256.Sum256([]byte(options.Token)), strangers: newStrangers()}
+	if options.Registerer != nil {
+		options.Registerer.MustRegister(a.strangers.refused)
+	}
+	return a, nil
 }
 
 // Register adds the routes, each with the query parameters it takes. It has the
@@ -196,6 +204,7 @@ func (a *API) authenticate(c *gin.Context) {
 	scheme, given, _ := strings.Cut(c.GetHeader("Authorization"), " ")
 	sum := sha256.Sum256([]byte(given)) // equal lengths: the time tells nothing of the token's
 	if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(sum[:], a.token[:]) != 1 {
+		a.refuseStranger(c)
 		c.Header("WWW-Authenticate", "Bearer")
 		writeProblem(c, http.StatusUnauthorized, "want the header Authorization: Bearer <admin token>; the token is in the file admin-token of the data directory, unless ORGSYNC_ADMIN_TOKEN sets it")
 	}

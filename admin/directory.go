@@ -33,7 +33,7 @@ type applicationView struct {
 }
 
 // serveList answers a page of one kind of entity.
-func serveList[T, V any](c *gin.Context, keyName, parentName string,
+func serveList[T, V any](c *gin.Context, a *API, keyName, parentName string,
 	read func(context.Context, storage.EntityFilter, storage.Page) ([]storage.Scoped[T], string, error), show func(directory.Scope, T) V,
 ) {
 	f, p, err := entityQuery(c, keyName, parentName)
@@ -46,19 +46,19 @@ func serveList[T, V any](c *gin.Context, keyName, parentName string,
 	for i := range found {
 		views = append(views, show(found[i].Scope, found[i].Entity))
 	}
-	respond(c, views, cursor, err)
+	respond(c, a, views, cursor, err)
 }
 
 func (a *API) tenants(c *gin.Context) {
-	serveList(c, "", "", a.Reader.Tenants, func(s directory.Scope, t directory.Tenant) tenantView { return tenantView{s, t} })
+	serveList(c, a, "", "", a.Reader.Tenants, func(s directory.Scope, t directory.Tenant) tenantView { return tenantView{s, t} })
 }
 
 func (a *API) departments(c *gin.Context) {
-	serveList(c, "orgCode", "parentCode", a.Reader.Departments, func(s directory.Scope, d directory.Department) departmentView { return departmentView{s, d} })
+	serveList(c, a, "orgCode", "parentCode", a.Reader.Departments, func(s directory.Scope, d directory.Department) departmentView { return departmentView{s, d} })
 }
 
 func (a *API) applications(c *gin.Context) {
-	serveList(c, "appId", "", a.Reader.Applications, func(s directory.Scope, app directory.Application) applicationView { return applicationView{s, app} })
+	serveList(c, a, "appId", "", a.Reader.Applications, func(s directory.Scope, app directory.Application) applicationView { return applicationView{s, app} })
 }
 
 func (a *API) users(c *gin.Context) {
@@ -67,7 +67,7 @@ func (a *API) users(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	serveList(c, "userName", "orgCode", a.Reader.Users, func(s directory.Scope, u directory.User) userView {
+	serveList(c, a, "userName", "orgCode", a.Reader.Users, func(s directory.Scope, u directory.User) userView {
 		show(&u)
 		return userView{s, u}
 	})
@@ -127,6 +127,7 @@ func (a *API) changes(c *gin.Context) {
 		return
 	}
 	found, next, err := a.Reader.Changes(c.Request.Context(), after, p.Limit)
+	unreadable, err := a.leftOut(err)
 	if err != nil {
 		fail(c, err)
 		return
@@ -147,5 +148,9 @@ func (a *API) changes(c *gin.Context) {
 		}
 		items = append(items, item)
 	}
-	c.JSON(http.StatusOK, gin.H{"items": items, "next": next.String(), "more": len(found) == p.Limit})
+	answer := gin.H{"items": items, "next": next.String(), "more": len(found)+unreadable == p.Limit}
+	if unreadable > 0 {
+		answer["unreadable"] = unreadable
+	}
+	c.JSON(http.StatusOK, answer)
 }

@@ -103,7 +103,7 @@ func (a *API) listInstances(c *gin.Context) {
 	for i := range found {
 		views = append(views, viewInstance(&found[i], a.Now()))
 	}
-	respond(c, views, cursor, err)
+	respond(c, a, views, cursor, err)
 }
 
 func (a *API) instance(c *gin.Context) {

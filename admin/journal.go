@@ -26,7 +26,7 @@ func (a *API) pushes(c *gin.Context) {
 		return
 	}
 	records, cursor, err := a.Reader.Pushes(c.Request.Context(), f, p)
-	respond(c, records, cursor, err)
+	respond(c, a, records, cursor, err)
 }
 
 func pushQuery(c *gin.Context) (f storage.PushFilter, p storage.Page, err error) {
@@ -181,7 +181,7 @@ func (a *API) deliveries(c *gin.Context) {
 		return
 	}
 	slots, cursor, err := a.Reader.Deliveries(c.Request.Context(), f, p)
-	respond(c, slots, cursor, err)
+	respond(c, a, slots, cursor, err)
 }
 
 func (a *API) replay(c *gin.Context) {

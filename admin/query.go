@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/gin-gonic/gin"
 
@@ -49,9 +50,13 @@ func knownParameters(names []string) string {
 type list[T any] struct {
 	Items  []T    `json:"items"`
 	Cursor string `json:"cursor,omitempty"`
+	// Unreadable counts the entries that are left out, as what is stored of them
+	// cannot be read.
+	Unreadable int `json:"unreadable,omitempty"`
 }
 
-func respond[T any](c *gin.Context, items []T, cursor string, err error) {
+func respond[T any](c *gin.Context, a *API, items []T, cursor string, err error) {
+	unreadable, err := a.leftOut(err)
 	if err != nil {
 		fail(c, err)
 		return
@@ -59,7 +64,46 @@ func respond[T any](c *gin.Context, items []T, cursor string, err error) {
 	if items == nil {
 		items = []T{}
 	}
-	c.JSON(http.StatusOK, list[T]{Items: items, Cursor: cursor})
+	c.JSON(http.StatusOK, list[T]{Items: items, Cursor: cursor, Unreadable: unreadable})
+}
+
+// maxTold bounds the rows that are remembered as told of.
+const maxTold = 1000
+
+// told remembers which rows were told of as unreadable.
+type told struct {
+	mu   sync.Mutex
+	rows map[string]bool
+}
+
+// first reports whether a row was not told of before. Once there are too many,
+// none is.
+func (t *told) first(row string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.rows[row] || len(t.rows) >= maxTold {
+		return false
+	}
+	if t.rows == nil {
+		t.rows = make(map[string]bool)
+	}
+	t.rows[row] = true
+	return true
+}
+
+// leftOut counts what is left out of a page as it cannot be read, and logs each
+// such row once. Any other error is returned.
+func (a *API) leftOut(err error) (int, error) {
+	page, err := storage.Whole(err)
+	if page == nil {
+		return 0, err
+	}
+	for _, row := range page.Rows {
+		if a.told.first(row) {
+			a.Logger.Error("what is stored of it cannot be read; push it again", "row", row, "error", page.Unwrap())
+		}
+	}
+	return len(page.Rows), nil
 }
 
 func page(c *gin.Context) (storage.Page, error) {
@@ -144,6 +188,7 @@ func (a *API) oneScope(c *gin.Context) (directory.State, error) {
 		return state, err
 	}
 	states, more, err := a.Reader.States(c.Request.Context(), storage.EntityFilter{Dataset: d, TenantID: scope.TenantID}, storage.Page{Limit: namedInstances})
+	_, err = a.leftOut(err)
 	switch {
 	case err != nil:
 		return directory.State{}, err

@@ -47,7 +47,7 @@ func (a *API) resyncs(c *gin.Context) {
 		return
 	}
 	reports, cursor, err := a.Reports.Resyncs(c.Request.Context(), inPath(c, "name"), p)
-	respond(c, reports, cursor, err)
+	respond(c, a, reports, cursor, err)
 }
 
 func (a *API) resyncReport(c *gin.Context) {

@@ -105,6 +105,7 @@ func (a *API) syncSummary(c *gin.Context) {
 		return
 	}
 	states, cursor, err := a.Reader.States(c.Request.Context(), f, p)
+	_, err = a.leftOut(err) // all are there: a part of one may be missing
 	if err != nil {
 		fail(c, err)
 		return

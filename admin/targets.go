@@ -26,7 +26,7 @@ func (a *API) targets(c *gin.Context) {
 		}
 		views = append(views, targetView{t, counts})
 	}
-	respond(c, views, "", nil)
+	respond(c, a, views, "", nil)
 }
 
 func (a *API) pause(c *gin.Context) {

@@ -2,6 +2,8 @@ package directory
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -64,10 +66,27 @@ func (t *SourceTime) UnmarshalJSON(text []byte) error {
 		*t = 0
 		return nil
 	}
-	at, err := time.Parse(`"2006-01-02T15:04:05.000Z07:00"`, string(text))
+	// The year apart: time.Time writes those that time.Parse does not read.
+	year, rest, ok := cutYear(strings.Trim(string(text), `"`))
+	if !ok {
+		return fmt.Errorf("source time: %s is no moment", text)
+	}
+	at, err := time.Parse("2006-01-02T15:04:05.000Z07:00", "2000"+rest) // a leap year
 	if err != nil {
 		return fmt.Errorf("source time: %w", err)
 	}
-	*t = SourceTimeOf(at)
+	at = at.UTC()
+	*t = SourceTimeOf(time.Date(year, at.Month(), at.Day(), at.Hour(), at.Minute(), at.Second(), at.Nanosecond(), time.UTC))
 	return nil
+}
+
+// cutYear splits what MarshalJSON wrote behind its year, which may be negative
+// and of more than four digits.
+func cutYear(text string) (year int, rest string, ok bool) {
+	if len(text) < 5 {
+		return 0, "", false
+	}
+	end := strings.IndexByte(text[1:], '-') + 1
+	year, err := strconv.Atoi(text[:end])
+	return year, text[end:], err == nil
 }

@@ -483,3 +483,88 @@ func stripMembers(w http.ResponseWriter, r *http.Request, forward http.Handler) 
 	w.Header().Set("Content-Type", "application/scim+json")
 	_ = json.NewEncoder(w).Encode(list)
 }
+
+// dropping answers a list of groups without some of them, as one is read while
+// they move from a page that is to come to one that was read.
+func dropping(names ...string) targettest.Fault {
+	return func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
+		answer := httptest.NewRecorder()
+		forward.ServeHTTP(answer, r)
+		var list map[string]any
+		if json.Unmarshal(answer.Body.Bytes(), &list) == nil {
+			resources, _ := list["Resources"].([]any)
+			list["Resources"] = slices.DeleteFunc(resources, func(one any) bool {
+				group, _ := one.(map[string]any)
+				name, _ := group["displayName"].(string)
+				return slices.Contains(names, name)
+			})
+			left, _ := list["Resources"].([]any)
+			list["totalResults"] = len(left)
+		}
+		w.Header().Set("Content-Type", "application/scim+json")
+		_ = json.NewEncoder(w).Encode(list)
+	}
+}
+
+func TestResync_MakesNothingTwiceThatAListMissed(t *testing.T) {
+	t.Parallel()
+	p, b := office(t)
+	before := b.remote(storage.SlotDepartment, "c")
+	p.proxy.Choose(func(r targettest.Request) targettest.Fault {
+		if r.Method == http.MethodGet && r.Path == "/Groups" && r.Query.Get("filter") == "" {
+			return dropping("name of c")
+		}
+		return nil
+	})
+	report := b.resync(ResyncOptions{})
+	require.Equal(t, 1, report.Counts[storage.FindingMissing])
+	p.proxy.Heal()
+	b.repaired()
+	groups, users := p.Counts()
+	require.Equal(t, []int{4, 6}, []int{groups, users})
+	require.Equal(t, before, b.remote(storage.SlotDepartment, "c"))
+	b.synced("t", p, acme)
+}
+
+// A department is renamed after the list has shown it and before it shows its
+// members, under either name or none: that says nothing of them.
+func TestResync_JudgesNoMembershipOfADepartmentInMotion(t *testing.T) {
+	t.Parallel()
+	p, b := office(t)
+	p.proxy.Choose(func(r targettest.Request) targettest.Fault {
+		if r.Method != http.MethodGet || r.Path != "/Groups" {
+			return nil
+		}
+		return func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
+			stripMembersOf("name of d")(w, r, forward)
+			b.department(acme, directory.FlagModify, directory.DepartmentItem{Code: "d", Name: "another name"})
+			before := b.count("t")
+			b.settledSince("t", before-1)
+		}
+	})
+	report := b.resync(ResyncOptions{})
+	require.Equal(t, storage.ResyncDone, report.State, report.Reason)
+	require.Zero(t, report.Counts[storage.FindingMemberMissing], report.Drifts)
+	p.proxy.Heal()
+	b.repaired()
+	b.synced("t", p, acme)
+}
+
+// stripMembersOf answers a list in which one group shows no members.
+func stripMembersOf(displayName string) targettest.Fault {
+	return func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
+		answer := httptest.NewRecorder()
+		forward.ServeHTTP(answer, r)
+		var list map[string]any
+		if json.Unmarshal(answer.Body.Bytes(), &list) == nil {
+			resources, _ := list["Resources"].([]any)
+			for _, one := range resources {
+				if group, ok := one.(map[string]any); ok && group["displayName"] == displayName {
+					delete(group, "members")
+				}
+			}
+		}
+		w.Header().Set("Content-Type", "application/scim+json")
+		_ = json.NewEncoder(w).Encode(list)
+	}
+}

@@ -243,7 +243,8 @@ func correct(slot *storage.Slot, c resync.Correction) {
 	case resync.Resend:
 		slot.Hash = ""
 	case resync.Recreate:
-		slot.RemoteID, slot.Hash = "", ""
+		// The list may have missed it: it is looked for before it is made.
+		slot.RemoteID, slot.Hash, slot.Uncertain = "", "", true
 	case resync.Relocate:
 		slot.RemoteID, slot.Hash = c.RemoteID, ""
 		slot.Cleared = 0 // another object: its removal counts anew

@@ -61,7 +61,7 @@ func (r *runner) standingOf(ctx context.Context, scope directory.Scope) (directo
 func (f *Fanout) Spread(ctx context.Context, dataset directory.Dataset, instanceID string) error {
 	for page := (storage.Page{}); ; {
 		states, next, err := f.store.States(ctx, storage.EntityFilter{Dataset: dataset, InstanceID: &instanceID}, page)
-		if err != nil {
+		if _, err = storage.Whole(err); err != nil {
 			return fmt.Errorf("list the tenants of instance %s: %w", instanceID, err)
 		}
 		for i := range states {

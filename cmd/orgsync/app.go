@@ -132,7 +132,7 @@ func (a *app) wire(keyring secrets.Keyring) error {
 		Token: a.config.AdminToken.Reveal(), Reader: a.store, Replayer: a.store, Health: a.store, Decider: a.intake, Restorer: a.restorer(), Deliverer: a.fanout,
 		Resyncer: a.fanout, Reports: a.store,
 		Revealer: keyring, Matches: matches(targets), Coordination: a.health, Instances: a.store, Completer: a.instances,
-		Gatherer: registry, Logger: a.logger,
+		Gatherer: registry, Registerer: registry, Logger: a.logger,
 	})
 	if err != nil {
 		return err

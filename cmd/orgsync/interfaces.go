@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -88,7 +89,22 @@ func (a *app) routes(api *admin.API, registry prometheus.Registerer) (http.Handl
 	}
 	router.NoRoute(notFound)
 	router.NoMethod(notFound)
-	return router, nil
+	return withoutDots(router), nil
+}
+
+// withoutDots answers paths with a segment . or .. as not there, written out or
+// escaped. The router would resolve them: a proxy in front that lets only the
+// production address through would let them out of it.
+func withoutDots(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for segment := range strings.SplitSeq(r.URL.Path, "/") {
+			if segment == "." || segment == ".." {
+				http.Error(w, "no such path", http.StatusNotFound)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // frontPage tells whoever opens the address in a browser what is here.

@@ -108,3 +108,23 @@ func TestNoKeyIsTouchedInADirectoryInUse(t *testing.T) {
 	require.ErrorContains(t, r.err, "is in use by another orgsync process")
 	require.NoError(t, store.Close())
 }
+
+// A path that leaves the production address by dot segments is not there,
+// however it is written: a proxy in front may let that address alone through.
+func TestRoutes_ResolveNoDotSegments(t *testing.T) {
+	t.Parallel()
+	a, err := newTestApp(t, map[string]any{})
+	require.NoError(t, err)
+	get := func(target string) int {
+		recorder := httptest.NewRecorder()
+		a.http.Handler.ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), http.MethodGet, target, nil))
+		return recorder.Code
+	}
+	for _, target := range []string{
+		"/saasproduce/../api/v1", "/saasproduce/%2e%2e/api/v1", "/saasproduce/.%2E/healthz", "/saasproduce/..%2fhealthz",
+		"/./healthz", "/%2e/healthz", "//../healthz", "/healthz/.", "/healthz/x/..",
+	} {
+		require.Equal(t, http.StatusNotFound, get(target), target)
+	}
+	require.Equal(t, http.StatusOK, get("/healthz"))
+}

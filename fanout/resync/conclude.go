@@ -88,6 +88,9 @@ func (r *run) survey(slots []storage.Slot, wanted map[string]storage.SlotKey, a 
 		if _, ok := wanted[slot.RemoteID]; ok && slot.RemoteID != "" {
 			wanted[slot.RemoteID] = slot.SlotKey
 		}
+		if slot.Kind == storage.SlotDepartment && slot.RemoteID != "" && !r.steady(slot) {
+			r.moving.add(r.hasher.name(slot.RemoteID))
+		}
 		if slot.RemoteID == "" || !r.steady(slot) || !r.listed(slot.Kind) {
 			continue
 		}
@@ -123,7 +126,8 @@ func (r *run) places(slot storage.Slot) []Place {
 }
 
 // unticked are the places of a slot in which its member was not found, though
-// both group and member were.
+// both group and member were. Of a department that is renamed or moved while the
+// list is read nothing is concluded: its members may be listed under either name.
 func (r *run) unticked(slot storage.Slot) []Place {
 	if !r.Members || !r.steady(slot) {
 		return nil
@@ -134,7 +138,8 @@ func (r *run) unticked(slot storage.Slot) []Place {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(in), func(p Place) bool {
-		return !r.named.has(r.hasher.name(p.Group)) || r.members.isTicked(r.hasher.pair(p.Group, member))
+		group := r.hasher.name(p.Group)
+		return !r.named.has(group) || r.moving.has(group) || r.members.isTicked(r.hasher.pair(p.Group, member))
 	})
 }
 
@@ -300,7 +305,7 @@ func (r *run) resolve(whose map[string]storage.SlotKey) map[storage.SlotKey][]st
 	for _, e := range r.extras {
 		group, member := whose[e.group], whose[e.member]
 		switch {
-		case group.Kind != storage.SlotDepartment: // of no department of ours
+		case group.Kind != storage.SlotDepartment, r.moving.has(r.hasher.name(e.group)): // of no department of ours, or of one in motion
 		case member.Kind == 0 || member.Scope != group.Scope:
 			r.record(storage.Drift{
 				Finding: storage.FindingMemberUnknown, Kind: storage.SlotMembership, Scope: group.Scope, Group: group.Key, RemoteID: e.member,

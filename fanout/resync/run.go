@@ -36,6 +36,7 @@ type run struct {
 	seen     numbers // remote ids in the list
 	named    numbers // remote ids that bear their slot's name
 	unplaced numbers // remote ids of accounts that are in no department now
+	moving   numbers // remote ids of departments that something is under way for
 	members  ticked  // places that members are to be in
 	shown    int     // members that the list showed at all
 

@@ -18,13 +18,21 @@ var advice = map[int]string{
 	sqlite3.SQLITE_CORRUPT:  "restore the data directory from a backup",
 }
 
+// primary is the part of a result code that says what is wrong.
+const primary = 0xff
+
+// isCode reports whether SQLite failed with a primary result code.
+func isCode(err error, code int) bool {
+	failed, ok := errors.AsType[*sqlite.Error](err)
+	return ok && failed.Code()&primary == code
+}
+
 // advised adds what to do to an error, if there is something.
 func advised(err error) error {
 	failed, ok := errors.AsType[*sqlite.Error](err)
 	if !ok {
 		return err
 	}
-	const primary = 0xff
 	text, ok := advice[failed.Code()&primary]
 	if !ok {
 		return err

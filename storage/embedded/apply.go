@@ -213,10 +213,8 @@ func setHold(ctx context.Context, t *tx, id int64, hold *directory.Hold) error {
 		return fmt.Errorf("read hold: %w", err)
 	}
 	if before != nil {
-		var old directory.Hold
-		if err := json.Unmarshal([]byte(*before), &old); err != nil {
-			return fmt.Errorf("stored hold: %w", err)
-		}
+		var old directory.Hold // none, if it cannot be read
+		_ = json.Unmarshal([]byte(*before), &old)
 		if hold == nil || hold.PushID != old.PushID {
 			_, err := t.exec(ctx, "UPDATE journal SET result = ? WHERE id = ? AND result = ?",
 				string(directory.ResultReplaced), old.PushID, string(directory.ResultHeld))

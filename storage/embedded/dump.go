@@ -63,7 +63,7 @@ func (s *Store) dumpPart(ctx context.Context, query string, scan func(context.Co
 }
 
 func dumpState(_ context.Context, rows *sql.Rows) (storage.Dumped, error) {
-	state, err := scanState(rows)
+	state, _, err := scanState(rows)
 	return storage.Dumped{State: &storage.DumpedState{State: state, FullDigest: state.FullDigest}}, err
 }
 

@@ -75,46 +75,51 @@ func (s *Store) Changes(ctx context.Context, after storage.Place, limit int) ([]
 	if err := s.checkPlace(ctx, after); err != nil {
 		return nil, after, err
 	}
-	changes, err := s.changesAfter(ctx, after.Seq, limit)
+	next := after
+	changes, last, err := s.changesAfter(ctx, after.Seq, limit)
+	leftOut, err := storage.Whole(err)
 	if err != nil {
 		return nil, after, err
 	}
-	next := after
-	if len(changes) > 0 {
-		next.Seq = changes[len(changes)-1].Seq
-	}
+	next.Seq = last
 	// Read last: an epoch that began meanwhile begins behind these changes.
-	next.Epoch, err = s.epoch(ctx)
+	if next.Epoch, err = s.epoch(ctx); err == nil && leftOut != nil {
+		err = leftOut
+	}
 	return changes, next, err
 }
 
-func (s *Store) changesAfter(ctx context.Context, after int64, limit int) ([]storage.Change, error) {
+// changesAfter also returns the place of the last one, which may be left out.
+func (s *Store) changesAfter(ctx context.Context, after int64, limit int) (changes []storage.Change, last int64, err error) {
 	rows, err := s.read.QueryContext(ctx, "SELECT e.scope, "+entityColumns+" FROM entities e WHERE seq > ? ORDER BY seq LIMIT ?", after, storage.Page{Limit: limit}.Size())
 	if err != nil {
-		return nil, fmt.Errorf("read change feed: %w", err)
+		return nil, after, fmt.Errorf("read change feed: %w", err)
 	}
 	defer func() { _ = rows.Close() }()
-	var changes []storage.Change
+	last = after
+	var unreadable storage.Unreadable
 	for rows.Next() {
 		var e row
 		var scopeID int64
 		if err := e.scan(rows, &scopeID); err != nil {
-			return nil, fmt.Errorf("read change feed: %w", err)
+			return nil, after, fmt.Errorf("read change feed: %w", err)
 		}
 		scope, err := s.scopeName(ctx, s.read, scopeID)
 		if err != nil {
-			return nil, err
+			return nil, after, err
 		}
+		last = e.seq
 		change, err := e.feedEntry(scope)
 		if err != nil {
-			return nil, err
+			unreadable.Add(fmt.Sprintf("%s %q of %s", e.kind, e.key, scope), err)
+			continue
 		}
 		changes = append(changes, change)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("read change feed: %w", err)
+		return nil, after, fmt.Errorf("read change feed: %w", err)
 	}
-	return changes, nil
+	return changes, last, unreadable.Err()
 }
 
 func (e *row) feedEntry(scope directory.Scope) (c storage.Change, err error) {

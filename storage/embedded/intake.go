@@ -254,7 +254,7 @@ func (s *Store) Decide(ctx context.Context, pushID, note string, plan func(conte
 			string(planned.Result), note, note, millis(t.now), pushID); err != nil {
 			return fmt.Errorf("note decision: %w", err)
 		}
-		if _, err := t.exec(ctx, "UPDATE scopes SET last_full = json_set(last_full, '$.result', ?) WHERE id = ? AND json_extract(last_full, '$.id') = ?",
+		if _, err := t.exec(ctx, "UPDATE scopes SET last_full = json_set(last_full, '$.result', ?) WHERE id = ? AND CASE WHEN json_valid(last_full) THEN json_extract(last_full, '$.id') END = ?",
 			string(planned.Result), scopeID, pushID); err != nil {
 			return fmt.Errorf("note decision: %w", err)
 		}
@@ -280,7 +280,7 @@ func scanRecord(rows interface{ Scan(...any) error }, more ...any) (r storage.Re
 	r.ReceivedAt, r.AppliedAt, r.DecidedAt = fromMillis(received), fromMillis(applied), fromMillis(decided)
 	if counts != "" {
 		if err := json.Unmarshal([]byte(counts), &r.Counts); err != nil {
-			return r, 0, fmt.Errorf("stored counts of push %s: %w", r.ID, err)
+			r.Counts = nil // they are only shown
 		}
 	}
 	return r, scopeID, nil

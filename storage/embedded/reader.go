@@ -35,10 +35,14 @@ func (s *Store) States(ctx context.Context, f storage.EntityFilter, page storage
 	}
 	defer func() { _ = rows.Close() }()
 	var states []directory.State
+	var unreadable storage.Unreadable
 	for rows.Next() {
-		state, err := scanState(rows)
+		state, part, err := scanState(rows)
 		if err != nil {
 			return nil, "", fmt.Errorf("list states: %w", err)
+		}
+		if part != nil {
+			unreadable.Add("state of "+state.Scope.String(), part)
 		}
 		states = append(states, state)
 	}
@@ -46,10 +50,10 @@ func (s *Store) States(ctx context.Context, f storage.EntityFilter, page storage
 		return nil, "", fmt.Errorf("list states: %w", err)
 	}
 	if len(states) <= limit {
-		return states, "", nil
+		return states, "", unreadable.Err()
 	}
 	last := states[limit-1].Scope
-	return states[:limit], storage.EncodeCursor(last.TenantID, last.InstanceID), nil
+	return states[:limit], storage.EncodeCursor(last.TenantID, last.InstanceID), unreadable.Err()
 }
 
 // list reads a page of one kind of entity, by tenant, instance and key. A page
@@ -76,7 +80,8 @@ func list[T any](ctx context.Context, s *Store, kind directory.Kind, f storage.E
 // entry is an entity with its key, for the cursor behind it.
 type entry[T any] struct {
 	storage.Scoped[T]
-	key string
+	key    string
+	unread error
 }
 
 func cutPage[T any](found []entry[T], limit int, err error) ([]storage.Scoped[T], string, error) {
@@ -89,11 +94,16 @@ func cutPage[T any](found []entry[T], limit int, err error) ([]storage.Scoped[T]
 		last := found[limit-1]
 		next = storage.EncodeCursor(last.Scope.TenantID, last.Scope.InstanceID, last.key)
 	}
-	page := make([]storage.Scoped[T], len(found))
+	page := make([]storage.Scoped[T], 0, len(found))
+	var unreadable storage.Unreadable
 	for i := range found {
-		page[i] = found[i].Scoped
+		if err := found[i].unread; err != nil {
+			unreadable.Add(fmt.Sprintf("%q of %s", found[i].key, found[i].Scope), err)
+			continue
+		}
+		page = append(page, found[i].Scoped)
 	}
-	return page, next, nil
+	return page, next, unreadable.Err()
 }
 
 func listPart[T any](ctx context.Context, s *Store, kind directory.Kind, f storage.EntityFilter, from string, fromArgs []any, limit int, decode func(*row) (T, error)) ([]entry[T], error) {
@@ -118,9 +128,7 @@ func listPart[T any](ctx context.Context, s *Store, kind directory.Kind, f stora
 			return nil, fmt.Errorf("list entities: %w", err)
 		}
 		one.key = e.key
-		if one.Entity, err = decode(&e); err != nil {
-			return nil, err
-		}
+		one.Entity, one.unread = decode(&e)
 		found = append(found, one)
 	}
 	if err := rows.Err(); err != nil {

@@ -165,3 +165,37 @@ func TestASweepLeavesAScopeThatIsBeingPlanned(t *testing.T) {
 	require.Zero(t, state.Departments)
 	require.Empty(t, state.FullDigest, "the same list is planned anew")
 }
+
+// A page may still fit where no push does: the store is not ready from the first
+// push that found no room until there is some again.
+func TestPing_FailsOnceAPushFoundNoRoom(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	store, err := embedded.Open(t.Context(), dir, embedded.Options{MaxPages: 200})
+	require.NoError(t, err)
+	for i := 0; err == nil; i++ {
+		require.NoError(t, store.Ping(t.Context()))
+		err = applyDepartments(t.Context(), store, benchScope, fmt.Sprint(i), 500)
+	}
+	require.ErrorContains(t, err, "make room on the disk")
+	for range 2 {
+		require.ErrorContains(t, store.Ping(t.Context()), "make room on the disk")
+	}
+	require.NoError(t, store.Close())
+
+	store, err = embedded.Open(t.Context(), dir, embedded.Options{MaxPages: 400})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	record := storage.Record{ID: "large", Scope: benchScope, Kind: directory.SingleOrgSync, ReceivedAt: time.Now()}
+	_, err = store.ApplyAtOnce(t.Context(), record, nil, func(context.Context, storage.View) (*directory.Plan, error) {
+		return fullPlan(20_000, "large"), nil
+	})
+	require.ErrorContains(t, err, "make room on the disk")
+	require.NoError(t, store.Ping(t.Context()), "there is room for another push")
+	pushes, _, err := store.Pushes(t.Context(), storage.PushFilter{}, storage.Page{})
+	require.NoError(t, err)
+	for _, push := range pushes {
+		require.Equal(t, benchScope, push.Scope)
+	}
+	require.NoError(t, applyDepartments(t.Context(), store, benchScope, "after", 1))
+}

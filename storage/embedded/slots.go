@@ -64,6 +64,7 @@ const claimQuery = selectTasks + " WHERE t.target = ? AND t.scope = ? AND t.kind
 func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, limit int, wanted func(storage.Task) bool) ([]storage.Task, error) {
 	targetName, scope := lease.Target, lease.Scope
 	var claimed []storage.Task
+	var unread []string
 	err := s.writer.do(ctx, func(ctx context.Context, t *tx) error {
 		if err := s.leases.check(lease, t.now); err != nil {
 			return err
@@ -72,15 +73,19 @@ func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, l
 		if err != nil {
 			return err
 		}
-		claimed = nil
+		claimed, unread = nil, nil
 		scan := newTaskScan(targetName, scope)
 		for kind := storage.SlotDepartment; kind <= storage.SlotMembership && len(claimed) < limit; kind++ {
-			from, most := len(claimed), limit-len(claimed)
+			from, bad, most := len(claimed), len(unread), limit-len(claimed)
 			if wanted != nil {
 				most = -1 // whatever stands before it
 			}
 			err := eachTask(ctx, t, scan, func(task storage.Task) {
-				if wanted != nil && (len(claimed) == limit || !wanted(task)) {
+				switch {
+				case scan.unread:
+					unread = append(unread, task.Key)
+					return
+				case wanted != nil && (len(claimed) == limit || !wanted(task)):
 					return
 				}
 				if len(claimed) == cap(claimed) {
@@ -95,6 +100,9 @@ func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, l
 			if err := markUncertain(ctx, t, targetName, id, kind, claimed[from:]); err != nil {
 				return err
 			}
+			if err := bury(ctx, t, targetName, id, kind, unread[bad:]); err != nil {
+				return err
+			}
 		}
 		return nil
 	})
@@ -104,7 +112,22 @@ func (s *Store) Claim(ctx context.Context, lease storage.Lease, now time.Time, l
 	if err != nil {
 		return nil, fmt.Errorf("claim slots of %s at %s: %w", scope, targetName, err)
 	}
+	if len(unread) > 0 {
+		s.options.Logger.Error("what is stored of some accounts cannot be read; they are dead letters until they are pushed again",
+			"target", targetName, "scope", scope.String(), "count", len(unread), "first", unread[0])
+	}
 	return claimed, nil
+}
+
+// bury makes slots dead letters whose entity cannot be read: half of it is not
+// to be delivered. The push that writes it anew makes them due again.
+func bury(ctx context.Context, t *tx, targetName string, id int64, kind storage.SlotKind, keys []string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	_, err := t.exec(ctx, "UPDATE slots SET state = 5, failed_at = ?5, error_class = ?6, last_error = ?7"+ofKind,
+		targetName, id, uint8(kind), listOf(keys), millis(t.now), storage.ErrorClassUnreadable, storage.UnreadableEntity)
+	return err
 }
 
 // keysOf begins the list of the keys of a parameter (see listOf): one statement

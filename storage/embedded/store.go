@@ -226,8 +226,15 @@ func (s *Store) closeFiles() error {
 }
 
 // Ping reports whether the database can be read and written. It writes a page,
-// with what is in it: a full disk shows by nothing less.
+// with what is in it: a full disk shows by nothing less. For a page there may be
+// room where there is none for a push: once a write has found none, Ping asks for
+// as much as a push does.
 func (s *Store) Ping(ctx context.Context) error {
+	if s.writer.full.Load() {
+		if err := s.probeRoom(ctx); err != nil {
+			return fmt.Errorf("ping: %w", err)
+		}
+	}
 	err := s.writer.do(ctx, func(ctx context.Context, t *tx) error {
 		_, err := t.exec(ctx, fmt.Sprintf("PRAGMA user_version = %d", schemaVersion))
 		return err
@@ -240,6 +247,29 @@ func (s *Store) Ping(ctx context.Context) error {
 		return fmt.Errorf("ping: %w", err)
 	}
 	return nil
+}
+
+// roomProbe is what a push may need, in bytes, with room to spare.
+const roomProbe = 256 << 10
+
+// probeRoom writes as much as a push, and takes it away again. It is a journal
+// entry of no scope, which nobody is shown.
+func (s *Store) probeRoom(ctx context.Context) error {
+	const id = "room"
+	err := s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+		_, err := t.exec(ctx, "INSERT OR REPLACE INTO journal (id, scope, kind, flag, source_time, received_at, size, raw, note, phase, result, counts, decisions, applied_at)"+
+			" VALUES (?, 0, '', 0, 0, 0, 0, zeroblob(?), '', ?, '', '', NULL, 1)", id, roomProbe, string(storage.PhaseApplied))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.writer.full.Store(false)
+	// A commit of its own: what comes and goes in one is never written.
+	return s.writer.do(context.WithoutCancel(ctx), func(ctx context.Context, t *tx) error {
+		_, err := t.exec(ctx, "DELETE FROM journal WHERE id = ?", id)
+		return err
+	})
 }
 
 // Changed implements storage.Wakeups.

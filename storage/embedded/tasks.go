@@ -38,6 +38,9 @@ type taskScan struct {
 	scope                 int64
 	times                 [3]int64
 	into                  []any
+	// unread says of the row read last that its user's data cannot be read. Those
+	// of a tombstone are not needed.
+	unread bool
 }
 
 func newSlotScan(targetName string, scope directory.Scope) *taskScan {
@@ -59,6 +62,7 @@ func (s *taskScan) next(rows *sql.Rows) (storage.Task, error) {
 	}
 	setTimes(&s.task.Slot, s.times)
 	task := s.task
+	s.unread = false
 	if !s.version.Valid {
 		return task, nil
 	}
@@ -72,8 +76,8 @@ func (s *taskScan) next(rows *sql.Rows) (storage.Task, error) {
 		return task, nil
 	}
 	u, err := e.user()
-	task.User = &u
-	return task, err
+	task.User, s.unread = &u, err != nil && !u.Deleted
+	return task, nil
 }
 
 // eachTask calls do with every task that a query reads.

@@ -64,14 +64,19 @@ func (e *row) decode(into any) error {
 	return nil
 }
 
+// user is what the columns say alone if it fails, as tenant and application are.
 func (e *row) user() (u directory.User, err error) {
-	err = e.decode(&u)
+	if err = e.decode(&u); err != nil {
+		u = directory.User{}
+	}
 	u.UserName, u.Name, u.OrgCode, u.Meta = e.key, e.name, e.parent, e.meta()
 	return u, err
 }
 
 func (e *row) tenant() (t directory.Tenant, err error) {
-	err = e.decode(&t)
+	if err = e.decode(&t); err != nil {
+		t = directory.Tenant{}
+	}
 	t.Name, t.Meta = e.name, e.meta()
 	return t, err
 }
@@ -79,6 +84,9 @@ func (e *row) tenant() (t directory.Tenant, err error) {
 func (e *row) application() (directory.Application, error) {
 	var kept storage.KeptApplication
 	err := e.decode(&kept)
+	if err != nil {
+		kept = storage.KeptApplication{}
+	}
 	a := kept.Whole()
 	a.AppID, a.Meta = e.key, e.meta()
 	return a, err
@@ -122,7 +130,7 @@ const seenScope = "(last_full IS NOT NULL OR last_incremental IS NOT NULL)"
 const stateColumns = "dataset, instance_id, tenant_id, full_time, full_digest, departments, parent_missing, users, applications, seq, hold, last_full, last_incremental"
 
 func readState(ctx context.Context, q querier, scope directory.Scope) (directory.State, error) {
-	state, err := scanState(q.QueryRowContext(ctx,
+	state, _, err := scanState(q.QueryRowContext(ctx,
 		"SELECT "+stateColumns+" FROM scopes WHERE dataset = ? AND tenant_id = ? AND instance_id = ? AND "+seenScope,
 		string(scope.Dataset), scope.TenantID, scope.InstanceID))
 	if errors.Is(err, sql.ErrNoRows) {
@@ -131,24 +139,29 @@ func readState(ctx context.Context, q querier, scope directory.Scope) (directory
 	return state, err
 }
 
-func scanState(rows interface{ Scan(...any) error }) (s directory.State, err error) {
+// scanState leaves out what it cannot read of a state and returns why: no push
+// of the scope would be taken any more, though the next one may write it anew.
+func scanState(rows interface{ Scan(...any) error }) (s directory.State, unreadable, err error) {
 	var hold, full, incremental sql.NullString
 	err = rows.Scan(&s.Scope.Dataset, &s.Scope.InstanceID, &s.Scope.TenantID, &s.FullTime, &s.FullDigest,
 		&s.Departments, &s.ParentMissing, &s.Users, &s.Applications, &s.Seq, &hold, &full, &incremental)
 	if err != nil {
-		return s, err
+		return s, nil, err
 	}
-	for _, part := range []struct {
-		text sql.NullString
-		into any
-	}{{hold, &s.Hold}, {full, &s.LastFull}, {incremental, &s.LastIncremental}} {
-		if part.text.Valid {
-			if err := json.Unmarshal([]byte(part.text.String), part.into); err != nil {
-				return s, fmt.Errorf("stored state of %s: %w", s.Scope, err)
-			}
-		}
+	return s, errors.Join(decodePart(hold, &s.Hold), decodePart(full, &s.LastFull), decodePart(incremental, &s.LastIncremental)), nil
+}
+
+// decodePart decodes a part of a state, nil if it is not there or cannot be read.
+func decodePart[T any](text sql.NullString, into **T) error {
+	if !text.Valid {
+		return nil
 	}
-	return s, nil
+	part := new(T)
+	if err := json.Unmarshal([]byte(text.String), &part); err != nil {
+		return err
+	}
+	*into = part
+	return nil
 }
 
 // one reads an entity by its key.
@@ -183,8 +196,10 @@ func decoded[T any](ctx context.Context, v view, kind directory.Kind, key string
 	if err != nil || !ok {
 		return entity, false, err
 	}
-	entity, err = decode(&e)
-	return entity, err == nil, err
+	// What the columns say is enough to plan with, and the push writes the rest
+	// anew: one that cannot be read refuses no push.
+	entity, _ = decode(&e)
+	return entity, true, nil
 }
 
 func (v view) Departments(ctx context.Context) iter.Seq2[directory.Department, error] {
@@ -278,9 +293,9 @@ func (v view) Users(ctx context.Context, names []string) (map[string]directory.U
 	err := inChunks(names, func(chunk []string) error {
 		args := append([]any{v.id, directory.KindUser}, anys(chunk)...)
 		return v.each(ctx, "WHERE scope = ? AND kind = ? AND key IN ("+marks(len(chunk))+")", args, func(e *row) error {
-			u, err := e.user()
+			u, _ := e.user() // as decoded does
 			users[u.UserName] = u
-			return err
+			return nil
 		})
 	})
 	return users, err

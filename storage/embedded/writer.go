@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	sqlite3 "modernc.org/sqlite/lib"
+
 	"github.com/openkoo/connector/storage"
 )
 
@@ -33,6 +35,9 @@ type writer struct {
 	values     []driver.NamedValue  // of the write under way
 	found      int64                // the newest number of the feed that earlier processes gave
 	epochBegun bool                 // an epoch of the feed, by this process
+
+	// full says that a write found no room, and none as large has since passed.
+	full atomic.Bool
 
 	// seq is the newest number of the feed, on disk or about to be. Others read it.
 	seq atomic.Int64
@@ -148,6 +153,7 @@ func (w *writer) batch(first *job) {
 		_, err = w.conn.ExecContext(ctx, "COMMIT")
 	}
 	if err != nil {
+		w.noteRoom(err)
 		// Nothing of the batch is on disk. A rollback may have happened already.
 		_, _ = w.conn.ExecContext(ctx, "ROLLBACK")
 		// The numbers it took from the feed stay unused.
@@ -164,6 +170,13 @@ func (w *writer) batch(first *job) {
 	}
 	for _, j := range done {
 		j.done <- j.err
+	}
+}
+
+// noteRoom remembers that there was no room.
+func (w *writer) noteRoom(err error) {
+	if isCode(err, sqlite3.SQLITE_FULL) {
+		w.full.Store(true)
 	}
 }
 
@@ -201,6 +214,7 @@ func (w *writer) one(j *job) (changed bool, lost error) {
 	}
 	t := &tx{w: w, now: w.options.Now()}
 	j.err = advised(w.guarded(ctx, j, t))
+	w.noteRoom(j.err)
 	end := "RELEASE job"
 	if j.err != nil {
 		end = "ROLLBACK TO job; RELEASE job"

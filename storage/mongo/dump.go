@@ -103,7 +103,7 @@ func dumpState(_ context.Context, cursor *driver.Cursor) (d storage.Dumped, err 
 	if err := cursor.Decode(&doc); err != nil {
 		return d, err
 	}
-	state, err := doc.state()
+	state, _ := doc.state()
 	return storage.Dumped{State: &storage.DumpedState{State: state, FullDigest: state.FullDigest}}, err
 }
 

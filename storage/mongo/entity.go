@@ -96,14 +96,20 @@ func (e *entityDoc) department() (directory.Department, error) {
 	return directory.Department{Code: e.Key, Name: e.Name, ParentCode: e.Parent, ParentMissing: e.Missing, Meta: e.meta()}, nil
 }
 
+// user is what the document's own members say alone if it fails, as tenant and
+// application are.
 func (e *entityDoc) user() (u directory.User, err error) {
-	err = e.decode(&u)
+	if err = e.decode(&u); err != nil {
+		u = directory.User{}
+	}
 	u.UserName, u.Name, u.OrgCode, u.Meta = e.Key, e.Name, e.Parent, e.meta()
 	return u, err
 }
 
 func (e *entityDoc) tenant() (t directory.Tenant, err error) {
-	err = e.decode(&t)
+	if err = e.decode(&t); err != nil {
+		t = directory.Tenant{}
+	}
 	t.Name, t.Meta = e.Name, e.meta()
 	return t, err
 }
@@ -111,6 +117,9 @@ func (e *entityDoc) tenant() (t directory.Tenant, err error) {
 func (e *entityDoc) application() (directory.Application, error) {
 	var kept storage.KeptApplication
 	err := e.decode(&kept)
+	if err != nil {
+		kept = storage.KeptApplication{}
+	}
 	a := kept.Whole()
 	a.AppID, a.Meta = e.Key, e.meta()
 	return a, err

@@ -216,14 +216,17 @@ func (s *Store) Changes(ctx context.Context, after storage.Place, limit int) ([]
 	}
 	next := storage.Place{Seq: after.Seq, Epoch: feed.Epoch}
 	changes := make([]storage.Change, 0, len(docs))
+	var unreadable storage.Unreadable
 	for i := range docs {
+		next.Seq = docs[i].Seq
 		change, err := docs[i].change()
 		if err != nil {
-			return nil, after, err
+			unreadable.Add(fmt.Sprintf("%s %q of %s", change.Kind, change.Key, change.Scope), err)
+			continue
 		}
-		changes, next.Seq = append(changes, change), change.Seq
+		changes = append(changes, change)
 	}
-	return changes, next, nil
+	return changes, next, unreadable.Err()
 }
 
 // change is an entity as the feed shows it.

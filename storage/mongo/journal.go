@@ -81,7 +81,7 @@ func (d *recordDoc) record() (storage.Record, error) {
 	}
 	if d.Counts != "" {
 		if err := json.Unmarshal([]byte(d.Counts), &r.Counts); err != nil {
-			return r, fmt.Errorf("stored counts of push %s: %w", d.ID, err)
+			r.Counts = nil // they are only shown
 		}
 	}
 	return r, nil

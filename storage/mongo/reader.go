@@ -26,7 +26,8 @@ func (s *Store) State(ctx context.Context, scope directory.Scope) (directory.Sta
 	if err != nil {
 		return directory.State{}, s.failed(err, "read scope %s", scope)
 	}
-	return doc.state()
+	state, _ := doc.state()
+	return state, nil
 }
 
 // byPlace is the order of lists: by tenant, instance and key.
@@ -70,12 +71,14 @@ func (s *Store) States(ctx context.Context, f storage.EntityFilter, page storage
 		next = storage.EncodeCursor(docs[limit-1].TenantID, docs[limit-1].InstanceID)
 	}
 	states := make([]directory.State, len(docs))
+	var unreadable storage.Unreadable
 	for i := range docs {
-		if states[i], err = docs[i].state(); err != nil {
-			return nil, "", err
+		var part error
+		if states[i], part = docs[i].state(); part != nil {
+			unreadable.Add("state of "+docs[i].scope().String(), part)
 		}
 	}
-	return states, next, nil
+	return states, next, unreadable.Err()
 }
 
 // list reads a page of one kind of entity, by tenant, instance and key.
@@ -111,14 +114,17 @@ func list[T any](ctx context.Context, s *Store, kind directory.Kind, f storage.E
 		last := &docs[limit-1]
 		next = storage.EncodeCursor(last.TenantID, last.InstanceID, last.Key)
 	}
-	found := make([]storage.Scoped[T], len(docs))
+	found := make([]storage.Scoped[T], 0, len(docs))
+	var unreadable storage.Unreadable
 	for i := range docs {
-		found[i].Scope = docs[i].scope()
-		if found[i].Entity, err = decode(&docs[i]); err != nil {
-			return nil, "", err
+		entity, err := decode(&docs[i])
+		if err != nil {
+			unreadable.Add(fmt.Sprintf("%q of %s", docs[i].Key, docs[i].scope()), err)
+			continue
 		}
+		found = append(found, storage.Scoped[T]{Scope: docs[i].scope(), Entity: entity})
 	}
-	return found, next, nil
+	return found, next, unreadable.Err()
 }
 
 // Tenants implements storage.Reader.

@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -47,16 +48,14 @@ type stateDoc struct {
 }
 
 // state is the scope as the port shows it.
-func (d *scopeDoc) state() (directory.State, error) {
-	s := directory.State{
+// state leaves out what it cannot read and returns why: no push of the scope would
+// be taken any more, though the next one may write it anew.
+func (d *scopeDoc) state() (s directory.State, unreadable error) {
+	s = directory.State{
 		Scope: d.scope(), FullTime: directory.SourceTime(d.State.FullTime), FullDigest: d.State.Digest, Seq: d.Top,
 		Departments: d.State.Departments, ParentMissing: d.State.ParentMissing, Users: d.State.Users, Applications: d.State.Applications,
 	}
-	hold, err := d.State.hold()
-	if err != nil {
-		return s, fmt.Errorf("stored state of %s: %w", d.ID, err)
-	}
-	s.Hold = hold
+	s.Hold, unreadable = d.State.hold()
 	for _, part := range []struct {
 		text string
 		into **directory.PushMark
@@ -64,11 +63,14 @@ func (d *scopeDoc) state() (directory.State, error) {
 		if part.text == "" {
 			continue
 		}
-		if err := json.Unmarshal([]byte(part.text), part.into); err != nil {
-			return s, fmt.Errorf("stored state of %s: %w", d.ID, err)
+		mark := new(directory.PushMark)
+		if err := json.Unmarshal([]byte(part.text), &mark); err != nil {
+			unreadable = errors.Join(unreadable, err)
+			continue
 		}
+		*part.into = mark
 	}
-	return s, nil
+	return s, unreadable
 }
 
 // hold is the hold, nil for none.
@@ -112,10 +114,7 @@ func (d *scopeDoc) after(plan *directory.Plan, at time.Time) (stateDoc, []effect
 		return next, nil, nil
 	}
 	var effects []effect
-	old, err := d.State.hold()
-	if err != nil {
-		return next, nil, fmt.Errorf("stored state of %s: %w", d.ID, err)
-	}
+	old, _ := d.State.hold() // none, if it cannot be read
 	if old != nil && (plan.Hold == nil || plan.Hold.PushID != old.PushID) {
 		effects = append(effects, effect{ID: old.PushID, Result: string(directory.ResultReplaced), IfHeld: true})
 	}

@@ -111,7 +111,7 @@ func (s *Store) claim(ctx context.Context, lease storage.Lease, now time.Time, l
 	if err := s.checkLease(ctx, lease); err != nil {
 		return nil, err
 	}
-	tasks, err := s.dueTasks(ctx, lease, now, limit, wanted)
+	tasks, unread, err := s.dueTasks(ctx, lease, now, limit, wanted)
 	if err != nil || len(tasks) == 0 {
 		return nil, err
 	}
@@ -128,28 +128,57 @@ func (s *Store) claim(ctx context.Context, lease storage.Lease, now time.Time, l
 	if marked.MatchedCount < int64(len(ids)) {
 		return nil, fmt.Errorf("%s at %s: another claimed the same: %w", lease.Scope, lease.Target, storage.ErrLeaseLost)
 	}
-	return tasks, nil
+	if !slices.ContainsFunc(tasks, func(t storage.Task) bool { return unread[t.SlotKey] }) {
+		return tasks, nil
+	}
+	return s.bury(ctx, lease, tasks, unread)
 }
 
-// dueTasks reads due slots that are wanted, page by page.
-func (s *Store) dueTasks(ctx context.Context, lease storage.Lease, now time.Time, limit int, wanted func(storage.Task) bool) (tasks []storage.Task, err error) {
+// dueTasks reads due slots that are wanted, page by page, and says whose entity
+// cannot be read.
+func (s *Store) dueTasks(ctx context.Context, lease storage.Lease, now time.Time, limit int, wanted func(storage.Task) bool) (tasks []storage.Task, unread map[storage.SlotKey]bool, err error) {
+	unread = make(map[storage.SlotKey]bool)
 	for skip := 0; ; skip += limit {
 		docs, err := s.pageOfSlots(ctx, bson.D{
 			{Key: "t", Value: lease.Target}, {Key: "s", Value: lease.Scope.String()}, {Key: "state", Value: dueStates},
 			{Key: "due", Value: bson.D{{Key: "$lte", Value: millis(now)}}},
 		}, bson.D{{Key: "k", Value: 1}, {Key: "due", Value: 1}, {Key: "key", Value: 1}}, skip, limit)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		page, err := s.tasks(ctx, lease.Scope.String(), docs)
+		page, bad, err := s.tasks(ctx, lease.Scope.String(), docs)
 		if err != nil || wanted == nil {
-			return page, err
+			return page, bad, err
 		}
-		tasks = append(tasks, slices.DeleteFunc(page, func(t storage.Task) bool { return !wanted(t) })...)
-		if len(tasks) >= limit || len(docs) < limit {
-			return tasks[:min(len(tasks), limit)], nil
+		for _, t := range page {
+			if len(tasks) < limit && (bad[t.SlotKey] || wanted(t)) {
+				tasks, unread[t.SlotKey] = append(tasks, t), bad[t.SlotKey]
+			}
+		}
+		if len(tasks) == limit || len(docs) < limit {
+			return tasks, unread, nil
 		}
 	}
+}
+
+// bury makes claimed slots dead letters whose entity cannot be read, and returns
+// the others: half of it is not to be delivered. The push that writes it anew
+// makes them due again.
+func (s *Store) bury(ctx context.Context, lease storage.Lease, tasks []storage.Task, unread map[storage.SlotKey]bool) ([]storage.Task, error) {
+	var good []storage.Task
+	var bad []storage.Slot
+	for _, task := range tasks {
+		if !unread[task.SlotKey] {
+			good = append(good, task)
+			continue
+		}
+		slot := task.Slot
+		slot.State, slot.ErrorClass, slot.LastError = storage.SlotDead, storage.ErrorClassUnreadable, storage.UnreadableEntity
+		bad = append(bad, slot)
+	}
+	s.options.Logger.Error("what is stored of some accounts cannot be read; they are dead letters until they are pushed again",
+		"target", lease.Target, "scope", lease.Scope.String(), "count", len(bad), "first", bad[0].Key)
+	return good, s.settle(ctx, lease, bad)
 }
 
 // findSlots reads slots in an order.
@@ -167,8 +196,9 @@ func (s *Store) pageOfSlots(ctx context.Context, filter, sort bson.D, skip, limi
 	return docs, err
 }
 
-// tasks joins slots of one scope with the entities they deliver.
-func (s *Store) tasks(ctx context.Context, scope string, docs []slotDoc) ([]storage.Task, error) {
+// tasks joins slots of one scope with the entities they deliver. It returns
+// those apart whose user cannot be read; of a tombstone that is not needed.
+func (s *Store) tasks(ctx context.Context, scope string, docs []slotDoc) (tasks []storage.Task, unread map[storage.SlotKey]bool, err error) {
 	found := make(map[string]*entityDoc, len(docs))
 	for from := 0; from < len(docs); from += keysAtOnce {
 		part := docs[from:min(from+keysAtOnce, len(docs))]
@@ -179,13 +209,13 @@ func (s *Store) tasks(ctx context.Context, scope string, docs []slotDoc) ([]stor
 		entities, err := s.entities(ctx, s.directory, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "s", Value: scope}},
 			options.Find().SetBatchSize(keysAtOnce+1))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for i := range entities {
 			found[entities[i].ID] = &entities[i]
 		}
 	}
-	tasks := make([]storage.Task, len(docs))
+	tasks, unread = make([]storage.Task, len(docs)), make(map[storage.SlotKey]bool)
 	for i := range docs {
 		tasks[i].Slot = docs[i].slot()
 		kind := tasks[i].Kind.Entity()
@@ -197,13 +227,13 @@ func (s *Store) tasks(ctx context.Context, scope string, docs []slotDoc) ([]stor
 			tasks[i].Department = &d
 		default:
 			u, err := entity.user()
-			if err != nil {
-				return nil, err
-			}
 			tasks[i].User = &u
+			if err != nil && !u.Deleted {
+				unread[tasks[i].SlotKey] = true
+			}
 		}
 	}
-	return tasks, nil
+	return tasks, unread, nil
 }
 
 // Lookup implements storage.Fanout.
@@ -211,7 +241,7 @@ func (s *Store) Lookup(ctx context.Context, targetName string, scope directory.S
 	name := scope.String()
 	found := make(map[string]storage.Task, len(keys))
 	err := s.eachPart(ctx, targetName, name, kind, keys, func(docs []slotDoc) error {
-		tasks, err := s.tasks(ctx, name, docs)
+		tasks, _, err := s.tasks(ctx, name, docs)
 		for _, task := range tasks {
 			found[task.Key] = task
 		}

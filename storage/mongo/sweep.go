@@ -299,10 +299,7 @@ func expire(plan *directory.Plan, e *entityDoc) error {
 		d, _ := e.department()
 		plan.ExpireDepartment(d)
 	case directory.KindUser:
-		u, err := e.user()
-		if err != nil {
-			return err
-		}
+		u, _ := e.user() // its name is enough
 		plan.ExpireUser(u)
 	case directory.KindApplication:
 		plan.ExpireApplication(directory.Application{AppID: strings.Clone(e.Key), Meta: e.meta()})

@@ -53,6 +53,9 @@ func statusError(op string, response *http.Response, words string, kind error, h
 		// Followed, it would lead credentials and personal data elsewhere.
 		e.Class = target.Down
 		e.Detail = "it redirects" + elsewhere(response, hide) + ", which is not followed; set the target's url to where it really is"
+	case code == http.StatusUnsupportedMediaType:
+		e.Class = target.Down // whatever it is sent
+		e.Detail = strings.TrimSpace("it takes no JSON; is the target's url right? " + e.Detail)
 	case code == http.StatusNotFound || code == http.StatusGone:
 		e.Class = target.Gone
 	case code == http.StatusConflict:

@@ -9,6 +9,7 @@
 package keycloak
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,8 @@ type Config struct {
 	DenyPrivate bool
 	// ShortRetries within one attempt, default 2, less than 0 for none.
 	ShortRetries int
+	// ListPage is how many objects a page of a list asks for, default 500.
+	ListPage int
 	// Now says when a token has expired, default time.Now.
 	Now func() time.Time
 }
@@ -67,9 +70,10 @@ func (c Config) Validate() error {
 
 // Connector implements target.Connector.
 type Connector struct {
-	base   string // of the realm's admin API
-	client *httpclient.Client
-	tokens *tokens
+	base     string // of the realm's admin API
+	client   *httpclient.Client
+	tokens   *tokens
+	listPage int // objects in a page of a list
 }
 
 var _ target.Connector = (*Connector)(nil)
@@ -95,7 +99,7 @@ func New(config Config) (*Connector, error) {
 	return &Connector{
 		base:   server + "/admin/realms/" + realm,
 		client: client,
-		tokens: newTokens(client, server+"/realms/"+realm+"/protocol/openid-connect/token", config),
+		tokens: newTokens(client, server+"/realms/"+realm+"/protocol/openid-connect/token", config), listPage: cmp.Or(config.ListPage, listPage),
 	}, nil
 }
 

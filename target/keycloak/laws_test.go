@@ -93,3 +93,20 @@ func TestLaws(t *testing.T) {
 		},
 	})
 }
+
+func TestLists(t *testing.T) {
+	t.Parallel()
+	targettest.Lists(t, func(t *testing.T) targettest.Bench {
+		realm := keycloakfake.New(keycloakfake.Options{})
+		server := httptest.NewServer(realm)
+		t.Cleanup(server.Close)
+		return targettest.Bench{
+			Server: behind{realm}, URL: server.URL, Secret: secret,
+			Connect: func(t testing.TB, url, secret string, patience time.Duration) target.Connector {
+				c, err := keycloak.New(keycloak.Config{URL: url, Realm: keycloakfake.Realm, ClientID: "connector", ClientSecret: secret, Timeout: patience, ListPage: 3})
+				require.NoError(t, err)
+				return c
+			},
+		}
+	})
+}

@@ -15,8 +15,13 @@ import (
 	"github.com/openkoo/connector/target"
 )
 
-// listPage is how many objects a page of a list asks for.
-const listPage = 500
+const (
+	// listPage is how many objects a page of a list asks for.
+	listPage = 500
+	// listSteps bounds how often a page is looked for again, one page further
+	// back each time, when objects before it went meanwhile.
+	listSteps = 3
+)
 
 var _ target.Lister = (*Connector)(nil)
 
@@ -25,7 +30,9 @@ type listing struct {
 	c       *Connector
 	through target.Through
 	yield   func(target.Found, error) bool
-	ended   bool // nobody listens any more
+	page    int                 // objects to ask for
+	ended   bool                // nobody listens any more
+	told    map[string]struct{} // ids of the groups told of: one may move while the list is read
 }
 
 // List implements target.Lister: one pass over the realm's users and one over
@@ -34,7 +41,7 @@ type listing struct {
 // children.
 func (c *Connector) List(ctx context.Context, through target.Through) iter.Seq2[target.Found, error] {
 	return func(yield func(target.Found, error) bool) {
-		l := &listing{c: c, through: through, yield: yield}
+		l := &listing{c: c, through: through, yield: yield, page: c.listPage, told: make(map[string]struct{})}
 		err := l.allUsers(ctx)
 		if err == nil && !l.ended {
 			err = l.below(ctx, "", "/groups")
@@ -58,39 +65,53 @@ func (l *listing) get(ctx context.Context, op, path string, query url.Values, in
 }
 
 // paged goes through the pages of a list. They are counted from the first
-// object, so what comes or goes before a page moves it: each begins with the
-// last object of the one before, or the list cannot be trusted. The server fills
-// its pages as long as it can.
+// object, and are in order of names: what comes, goes or is renamed before a page
+// moves it. Each therefore begins with the last object of the one before; where
+// none of those seen is to be found, the list has moved up, and the page is
+// looked for further back. What stood still is seen once. The server fills its
+// pages as long as it can.
 func paged[T any](ctx context.Context, l *listing, op, path, brief string, id func(T) string, see func(T) error) error {
-	last, first, seen := "", 0, 0
-	for !l.ended {
-		query := url.Values{"first": {strconv.Itoa(first)}, "max": {strconv.Itoa(listPage)}, "briefRepresentation": {brief}}
-		var page []T
-		if err := l.get(ctx, op, path, query, &page); err != nil {
+	seen := make(map[string]struct{})
+	for first := 0; !l.ended; {
+		page, at, err := pageAfter(ctx, l, op, path, brief, first, func(one T) bool { _, ok := seen[id(one)]; return ok || len(seen) == 0 })
+		if err != nil {
 			return err
-		}
-		full := len(page) >= listPage
-		if last != "" {
-			if len(page) == 0 || id(page[0]) != last {
-				return untrusted(op, "objects changed places while the list was read")
-			}
-			page = page[1:]
 		}
 		for _, one := range page {
 			if id(one) == "" {
 				return untrusted(op, "an object in the list has no id")
 			}
+			if _, twice := seen[id(one)]; twice {
+				continue
+			}
+			seen[id(one)] = struct{}{}
 			if err := see(one); err != nil || l.ended {
 				return err
 			}
-			last = id(one)
 		}
-		if seen += len(page); !full {
+		if len(page) < l.page {
 			return nil
 		}
-		first = seen - 1
+		first = at + len(page) - 1
 	}
 	return nil
+}
+
+// pageAfter reads the page at first, or one before it that has an object that
+// was seen, and says where it begins.
+func pageAfter[T any](ctx context.Context, l *listing, op, path, brief string, first int, known func(T) bool) (page []T, at int, err error) {
+	for range listSteps {
+		query := url.Values{"first": {strconv.Itoa(first)}, "max": {strconv.Itoa(l.page)}, "briefRepresentation": {brief}}
+		page = nil
+		if err := l.get(ctx, op, path, query, &page); err != nil {
+			return nil, 0, err
+		}
+		if first == 0 || slices.ContainsFunc(page, known) {
+			return page, first, nil
+		}
+		first = max(0, first-l.page)
+	}
+	return nil, 0, untrusted(op, "objects changed places while the list was read")
 }
 
 func untrusted(op, detail string) error {
@@ -156,7 +177,7 @@ func (l *listing) below(ctx context.Context, parent, path string) error {
 		case *g.SubGroupCount > 0:
 			err = l.below(ctx, g.ID, childrenPath(g.ID))
 		}
-		if err != nil {
+		if err != nil && !isGone(err) { // gone with all that was below it
 			return err
 		}
 	}
@@ -176,18 +197,26 @@ func (l *listing) tree(ctx context.Context, parent group) error {
 	return nil
 }
 
-// group tells of one group, with its members if it is ours.
+// group tells of one group, with its members if it is ours. One that is gone by
+// then is left out.
 func (l *listing) group(ctx context.Context, g group) error {
+	if _, twice := l.told[g.ID]; twice {
+		return nil
+	}
 	f := target.Found{Kind: target.MemberDepartment, RemoteID: g.ID, Name: g.Name, Content: g}
 	if f.ExternalID, f.Illegible = whose(g.Attributes[externalID]); f.ExternalID != "" {
 		err := paged(ctx, l, "list members", groupPath(g.ID)+"/members", "true", func(u user) string { return u.ID }, func(u user) error {
 			f.Members = append(f.Members, target.Member{Kind: target.MemberUser, RemoteID: u.ID})
 			return nil
 		})
+		if isGone(err) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
 	}
+	l.told[g.ID] = struct{}{}
 	l.tell(f)
 	return nil
 }

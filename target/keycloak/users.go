@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/text/cases"
+	"golang.org/x/text/language"
+
 	"github.com/openkoo/connector/target"
 )
 
@@ -138,8 +141,8 @@ func clone(u map[string]any) map[string]any {
 // render sets what is ours. The whole display name is the first name: where a
 // Chinese name parts is anybody's guess.
 func render(user map[string]any, u target.User) {
-	if now, ok := user["username"].(string); !ok || !strings.EqualFold(now, u.UserName) {
-		user["username"] = u.UserName // the server keeps names in lower case
+	if now, ok := user["username"].(string); !ok || !keptAs(now, u.UserName) {
+		user["username"] = u.UserName
 	}
 	user["enabled"] = u.Active
 	for _, m := range u.Mapped {
@@ -156,7 +159,7 @@ func render(user map[string]any, u target.User) {
 		}
 	}
 	user["firstName"] = u.DisplayName
-	if now, ok := user["email"].(string); !target.Omitted(u.Omit, "email") && (u.Email != "" && !strings.EqualFold(now, u.Email) || u.Email == "" && ok) {
+	if now, ok := user["email"].(string); !target.Omitted(u.Omit, "email") && (u.Email != "" && !keptAs(now, u.Email) || u.Email == "" && ok) {
 		user["email"] = u.Email // empty, it is removed
 	}
 	all, ok := user["attributes"].(map[string]any)
@@ -184,6 +187,12 @@ func render(user map[string]any, u target.User) {
 			delete(all, name)
 		}
 	}
+}
+
+// keptAs reports whether the server has a name as it was set: it keeps names in
+// lower case, as Java has it, in which İ is two characters.
+func keptAs(now, set string) bool {
+	return strings.EqualFold(now, set) || now == cases.Lower(language.Und).String(set)
 }
 
 // overlay sets the attributes that are mapped, in place of what there is.

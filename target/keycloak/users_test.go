@@ -1,6 +1,7 @@
 package keycloak_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -162,4 +163,23 @@ func TestMappedAttributesArriveAndGo(t *testing.T) {
 	require.Empty(t, made.Email)
 	require.NotContains(t, made.Attributes, "badges")
 	require.Equal(t, []string{"user"}, made.Attributes["role"])
+}
+
+// The server keeps names in lower case as Java has it.
+func TestCompareUser_KnowsANameAsItIsKept(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, keycloakfake.Options{})
+	for _, name := range []string{"İstanbul@acme", "ΟΔΟΣ@acme", "Zhang@Acme", "ẞ@acme"} {
+		u := user(name)
+		u.UserName, u.Email = name, name+".example"
+		id, err := b.PutUser(t.Context(), u)
+		require.NoError(t, err, name)
+		u.RemoteID = id
+		for f, err := range b.List(t.Context(), func(ctx context.Context, _ string, request func(context.Context) error) error { return request(ctx) }) {
+			require.NoError(t, err)
+			if f.RemoteID == id {
+				require.Empty(t, b.CompareUser(f, u).Differ, name)
+			}
+		}
+	}
 }

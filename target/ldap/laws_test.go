@@ -173,3 +173,18 @@ func TestLaws(t *testing.T) {
 		},
 	})
 }
+
+func TestLists(t *testing.T) {
+	t.Parallel()
+	targettest.Lists(t, func(t *testing.T) targettest.Bench {
+		b := &behind{base: newBase(t).base}
+		return targettest.Bench{
+			Server: b, URL: server.URL, Secret: slapd.Password, Bare: true,
+			Connect: func(t testing.TB, url, secret string, patience time.Duration) target.Connector {
+				c, err := ldap.New(ldap.Config{URL: url, CAFile: server.CAFile, BindDN: slapd.Admin, Password: secret, BaseDN: b.base, Timeout: patience, ListPage: 3})
+				require.NoError(t, err)
+				return c
+			},
+		}
+	})
+}

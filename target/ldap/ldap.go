@@ -72,6 +72,7 @@ type Config struct {
 	DenyPrivate bool
 	Timeout     time.Duration // of one operation, default 30 s
 	Connections int           // at most at once, default 8
+	ListPage    int           // entries that a page of a list asks for, default 500
 }
 
 func (c Config) withDefaults() Config {
@@ -86,6 +87,9 @@ func (c Config) withDefaults() Config {
 	set(&c.RemoteIDAttribute, defaultRemoteID)
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
+	}
+	if c.ListPage == 0 {
+		c.ListPage = listPage
 	}
 	if c.Connections == 0 {
 		c.Connections = defaultConnections

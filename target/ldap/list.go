@@ -39,6 +39,12 @@ func (c *Connector) List(ctx context.Context, through target.Through) iter.Seq2[
 		for _, u := range units {
 			ids[dnKey(u.dn)] = u.id
 		}
+		if slices.ContainsFunc(units, func(u listed) bool { return ids[dnKey(u.at.parent)] == "" && c.placed(u) }) {
+			if err := c.learn(ctx, through, ids); err != nil { // a parent moved between two pages
+				yield(target.Found{}, err)
+				return
+			}
+		}
 		for _, u := range units {
 			if !c.ours(u) {
 				continue
@@ -48,17 +54,46 @@ func (c *Connector) List(ctx context.Context, through target.Through) iter.Seq2[
 				return
 			}
 		}
+		var moved []listed // their departments have other names than before
 		err = c.listClass(ctx, through, personClass, func(u listed) bool {
 			if !c.ours(u) {
 				return true
 			}
-			u.parent = ids[dnKey(u.at.parent)]
+			if u.parent = ids[dnKey(u.at.parent)]; u.parent == "" && c.placed(u) {
+				moved = append(moved, u)
+				return true
+			}
 			return yield(c.found(target.MemberUser, u), nil)
 		})
+		if err == nil && len(moved) > 0 {
+			err = c.learn(ctx, through, ids)
+		}
+		for _, u := range moved {
+			u.parent = ids[dnKey(u.at.parent)]
+			if err == nil && !yield(c.found(target.MemberUser, u), nil) {
+				return
+			}
+		}
 		if err != nil {
 			yield(target.Found{}, err)
 		}
 	}
+}
+
+// placed reports an entry that stands in a department.
+func (c *Connector) placed(u listed) bool {
+	return within(u.dn, c.config.DepartmentsDN) && !sameDN(u.at.parent, c.config.DepartmentsDN)
+}
+
+// learn adds the names that departments have now, for entries that stand where
+// none stood when they were read: one of them, or one above, was renamed or
+// moved since.
+func (c *Connector) learn(ctx context.Context, through target.Through, ids map[string]string) error {
+	units, err := c.listUnits(ctx, through)
+	for _, u := range units {
+		ids[dnKey(u.dn)] = u.id
+	}
+	return err
 }
 
 // listUnits reads all departments: parents may come after their children.
@@ -95,7 +130,7 @@ func (c *Connector) listClass(ctx context.Context, through target.Through, class
 			s.close()
 		}
 	}()
-	paging := ldapv3.NewControlPaging(listPage)
+	paging := ldapv3.NewControlPaging(uint32(c.config.ListPage)) //nolint:gosec // a small number
 	for {
 		request := ldapv3.NewSearchRequest(c.config.BaseDN, ldapv3.ScopeWholeSubtree, ldapv3.NeverDerefAliases, 0, int(c.config.Timeout.Seconds()), false,
 			equals("objectClass", class), c.listAttributes(), []ldapv3.Control{paging})

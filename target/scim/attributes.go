@@ -51,6 +51,11 @@ func (a attributes) patch() patchBody {
 	return body
 }
 
+// removes reports whether some attribute is not to be there.
+func (a attributes) removes() bool {
+	return slices.ContainsFunc(a, func(one attribute) bool { return one.value == nil })
+}
+
 // resource is the object as it is created, empty attributes left out: many
 // servers refuse an empty value.
 func (a attributes) resource(schema string) document {

@@ -360,7 +360,7 @@ func withID(body []byte, location, collection string) []byte {
 	if at := strings.LastIndex(location, collection+"/"); at >= 0 {
 		segment, _, _ := strings.Cut(location[at+len(collection)+1:], "?")
 		if id, err := url.PathUnescape(segment); err == nil {
-			created.ID = id
+			created.ID = textID(id)
 		}
 	}
 	text, err := json.Marshal(created)

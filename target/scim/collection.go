@@ -80,7 +80,7 @@ func (k collection) put(ctx context.Context, object target.Object, all attribute
 func (k collection) create(ctx context.Context, object target.Object, all attributes, name string) (string, error) {
 	var created resource
 	err := k.c.http.do(ctx, call{op: k.creating(), method: http.MethodPost, path: k.path, body: all.resource(k.schema), into: &created})
-	return k.created(ctx, object, all, name, created.ID, err)
+	return k.created(ctx, object, all, name, string(created.ID), err)
 }
 
 func (k collection) creating() string { return "create " + k.noun }

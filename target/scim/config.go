@@ -36,7 +36,10 @@ type Config struct {
 	MembersPerChange int
 	// ShortRetries within one attempt, default 2, less than 0 for none.
 	ShortRetries int
-	Plaintext    bool // let http:// go to other machines
+	// ListPage is how many objects a page of a list asks for, default 500 accounts
+	// or 100 groups, which come with their members.
+	ListPage  int
+	Plaintext bool // let http:// go to other machines
 	// DenyPrivate refuses private and loopback addresses. Identity providers
 	// inside a company's network are usual, so they are allowed otherwise.
 	DenyPrivate bool

@@ -1,7 +1,9 @@
 package scim
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -32,8 +34,8 @@ var _ target.Lister = (*Connector)(nil)
 func (c *Connector) List(ctx context.Context, through target.Through) iter.Seq2[target.Found, error] {
 	return func(yield func(target.Found, error) bool) {
 		for _, l := range []*listing{
-			{collection: c.users(), kind: target.MemberUser, count: listUsers, through: through},
-			{collection: c.groups(), kind: target.MemberDepartment, count: listGroups, through: through},
+			{collection: c.users(), kind: target.MemberUser, count: cmp.Or(c.config.ListPage, listUsers), through: through},
+			{collection: c.groups(), kind: target.MemberDepartment, count: cmp.Or(c.config.ListPage, listGroups), through: through},
 		} {
 			if l.kind == target.MemberDepartment && c.groupless() {
 				return
@@ -160,6 +162,9 @@ func (l *listing) next(ctx context.Context) (page listPage, fresh []map[string]a
 				return page, page.Resources[i+1:], nil
 			}
 		}
+		if l.start == 1 && l.seen <= len(l.previous) {
+			return page, page.Resources, nil // all that was seen is gone
+		}
 		if l.start == 1 {
 			break
 		}
@@ -190,9 +195,22 @@ func (l *listing) wrong(detail string) error {
 	return &target.Error{Class: target.Transient, Op: "list " + l.noun + "s", Detail: detail}
 }
 
+// idText is an id that was read; some servers write numbers.
+func idText(value any) string {
+	switch v := value.(type) {
+	case string:
+		return v
+	case json.Number:
+		return v.String()
+	case float64:
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	default:
+		return ""
+	}
+}
+
 func idOf(resource map[string]any) string {
-	id, _ := resource["id"].(string)
-	return id
+	return idText(member(resource, "id"))
 }
 
 func (l *listing) found(resource map[string]any) target.Found {
@@ -210,7 +228,7 @@ func (l *listing) found(resource map[string]any) target.Found {
 	for _, m := range members {
 		one, _ := m.(map[string]any)
 		// Kinds are told by few servers; ids are unique over both.
-		if id, ok := member(one, "value").(string); ok {
+		if id := idText(member(one, "value")); id != "" {
 			f.Members = append(f.Members, target.Member{RemoteID: id})
 		}
 	}

@@ -167,7 +167,7 @@ func TestAListThatIsNotWholeEndsWithAnError(t *testing.T) {
 		"a page for people":        {page(`<html>`), "not the JSON"},
 		"not found":                {http.NotFoundHandler(), "404"},
 		"not let in":               {http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }), "403"},
-		"an id that is no text":    {page(`{"totalResults":1,"Resources":[{"id":1}]}`), "no id"},
+		"an id that is no text":    {page(`{"totalResults":1,"Resources":[{"id":[1]}]}`), "no id"},
 		"objects that are no list": {page(`{"totalResults":1,"Resources":{"id":"1"}}`), "not the JSON"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -106,10 +106,9 @@ func (c *Connector) replaceMembers(ctx context.Context, group target.Object, cha
 	})
 }
 
-func memberID(member any) string {
-	m, _ := member.(map[string]any)
-	id, _ := m["value"].(string)
-	return id
+func memberID(one any) string {
+	m, _ := one.(map[string]any)
+	return idText(member(m, "value"))
 }
 
 // checkAdded looks for members that the server dropped without a word because
@@ -118,7 +117,7 @@ func memberID(member any) string {
 func (c *Connector) checkAdded(ctx context.Context, change target.MemberChange, answer *httpclient.Answer) error {
 	var told struct {
 		Members *[]struct {
-			Value string `json:"value"`
+			Value textID `json:"value"`
 		} `json:"members"`
 	}
 	if answer == nil || len(change.Add) == 0 || c.service.membersHidden.Load() || json.Unmarshal(answer.Body, &told) != nil || told.Members == nil {
@@ -126,7 +125,7 @@ func (c *Connector) checkAdded(ctx context.Context, change target.MemberChange, 
 	}
 	there := make(map[string]bool, len(*told.Members))
 	for _, m := range *told.Members {
-		there[m.Value] = true
+		there[string(m.Value)] = true
 	}
 	for _, m := range change.Add {
 		if there[m.RemoteID] {

@@ -74,6 +74,7 @@ func TestLawsOfEveryProfileAndQuirk(t *testing.T) {
 			options: scimserver.Options{Quirks: scimserver.Quirks{Versions: true}}, parts: content, protocol: scim.Protocol{UserChanges: scim.MethodPut, GroupChanges: scim.MethodPut},
 			deviations: map[string]string{"objects/one request changes one object": twoRequests, "members/many members go in one change": twoRequests},
 		},
+		"strict removal":    {options: scimserver.Options{Quirks: scimserver.Quirks{StrictRemoval: true}}, parts: content, deviations: map[string]string{"objects/one request changes one object": twoRequests}},
 		"filters ignored":   {options: scimserver.Options{Quirks: scimserver.Quirks{IgnoresFilters: true}}, parts: content},
 		"ids to be escaped": {options: scimserver.Options{Quirks: scimserver.Quirks{PathIDs: true}}, parts: content},
 		"strangers dropped": {options: scimserver.Options{Quirks: scimserver.Quirks{DropsStrangers: true, TellsMembers: true}}, parts: content},

@@ -1,12 +1,14 @@
 package scim_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/openkoo/connector/target"
 	"github.com/openkoo/connector/target/scim"
+	"github.com/openkoo/connector/target/scim/scimserver"
 	"github.com/openkoo/connector/target/targettest"
 )
 
@@ -331,4 +334,121 @@ func TestWithoutParentsGroupsAreFlat(t *testing.T) {
 	capabilities, err := connector.Describe(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, target.Capabilities{Memberships: true, MembersPerChange: 7}, capabilities)
+}
+
+// Home-made servers refuse to remove what is not there: the change is made all
+// the same, and the next one costs no refusal.
+func TestUpdate_RemovesWhatIsThere(t *testing.T) {
+	t.Parallel()
+	_, front, behind := quirky(t, scimserver.Options{Quirks: scimserver.Quirks{StrictRemoval: true}})
+	proxy := targettest.NewProxy(t, front.URL)
+	connector := dial(t, proxy.URL, scim.Protocol{})
+	ann := putAccount(t, connector, "ann") // without a telephone number, among others
+	ann.Title = ""
+	put := func() {
+		_, err := connector.PutUser(t.Context(), ann)
+		require.NoError(t, err)
+	}
+	put()
+	require.NotContains(t, get(t, behind, "/Users/"+ann.RemoteID), "title")
+	proxy.Forget()
+	ann.DisplayName = "another"
+	put()
+	require.Equal(t, "GET PATCH", methods(proxy))
+	require.Equal(t, "another", get(t, behind, "/Users/"+ann.RemoteID)["displayName"])
+}
+
+// A server that counts its objects writes their ids as numbers.
+func TestIDs_MayBeNumbers(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	objects := map[string]map[string]any{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		w.Header().Set("Content-Type", "application/json")
+		id := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+		switch {
+		case r.Header.Get("Content-Type") == "application/scim+json":
+			w.WriteHeader(http.StatusUnsupportedMediaType)
+		case r.Method == http.MethodPost:
+			body := map[string]any{}
+			_ = json.NewDecoder(r.Body).Decode(&body)
+			body["id"] = 9007199254740991 - len(objects)
+			objects[fmt.Sprint(body["id"])] = body
+			w.WriteHeader(http.StatusCreated)
+			_ = json.NewEncoder(w).Encode(body)
+		case r.Method == http.MethodPatch && objects[id] != nil:
+			objects[id]["changed"] = true
+			_ = json.NewEncoder(w).Encode(objects[id])
+		case r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/Users"):
+			all := []any{}
+			for _, o := range objects {
+				all = append(all, o)
+			}
+			_ = json.NewEncoder(w).Encode(map[string]any{"totalResults": len(all), "Resources": all})
+		default:
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	t.Cleanup(server.Close)
+	connector := dial(t, server.URL, scim.Protocol{Groups: scim.UseOff})
+	ann := putAccount(t, connector, "ann")
+	require.Equal(t, "9007199254740991", ann.RemoteID)
+	again, err := connector.PutUser(t.Context(), ann)
+	require.NoError(t, err)
+	require.Equal(t, ann.RemoteID, again)
+	require.Equal(t, true, objects[again]["changed"])
+	var found []string
+	for f, err := range connector.List(t.Context(), func(ctx context.Context, _ string, request func(context.Context) error) error { return request(ctx) }) {
+		require.NoError(t, err)
+		found = append(found, f.RemoteID)
+	}
+	require.Equal(t, []string{"9007199254740991"}, found)
+}
+
+// A server that takes nothing says so in one word, and not of each object.
+func TestAMediaType_ThatIsNotTakenIsTheTargets(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnsupportedMediaType) }))
+	t.Cleanup(server.Close)
+	_, err := dial(t, server.URL, scim.Protocol{}).PutUser(t.Context(), account("ann"))
+	require.Equal(t, target.Down, target.ClassOf(err), err)
+	require.ErrorContains(t, err, "it takes no JSON")
+}
+
+// What is between two pages when one before them goes is not missed, and so not
+// made a second time.
+func TestALookUp_MissesNothingThatMovesUp(t *testing.T) {
+	t.Parallel()
+	_, front, _ := quirky(t, scimserver.Options{Quirks: scimserver.Quirks{FiltersBy: []string{"userName"}}})
+	proxy := targettest.NewProxy(t, front.URL)
+	connector := dial(t, proxy.URL, scim.Protocol{})
+	first := putGroup(t, connector, "0")
+	for i := range 99 {
+		putGroup(t, connector, fmt.Sprint("some", i))
+	}
+	wanted := putGroup(t, connector, "wanted") // the first of the second page
+	proxy.Choose(func(r targettest.Request) targettest.Fault {
+		if strings.Contains(r.Path, "startIndex=1") && first.RemoteID != "" {
+			id := first.RemoteID
+			first.RemoteID = ""
+			require.NoError(t, connector.DeleteDepartment(t.Context(), target.Object{ExternalID: first.ExternalID, RemoteID: id}))
+		}
+		return nil
+	})
+	lost := wanted
+	lost.RemoteID, lost.Uncertain = "", true
+	id, err := connector.PutDepartment(t.Context(), lost)
+	require.NoError(t, err)
+	require.Equal(t, wanted.RemoteID, id)
+}
+
+func putGroup(t *testing.T, c target.Connector, code string) target.Department {
+	t.Helper()
+	d := department(code)
+	id, err := c.PutDepartment(t.Context(), d)
+	require.NoError(t, err)
+	d.RemoteID = id
+	return d
 }

@@ -47,3 +47,18 @@ func TestLawsAgainstScimmy(t *testing.T) {
 	server := scimmy.Start(t)
 	targettest.Run(t, targettest.Bench{Server: server, URL: server.URL, Secret: server.Token, Connect: connect, Carried: scimtest.Carried})
 }
+
+func TestLists(t *testing.T) {
+	t.Parallel()
+	targettest.Lists(t, func(t *testing.T) targettest.Bench {
+		_, server := serve(t)
+		return targettest.Bench{
+			Server: server, URL: server.URL, Secret: server.Token, Carried: scimtest.Carried,
+			Connect: func(t testing.TB, url, secret string, patience time.Duration) target.Connector {
+				connector, err := scim.New(scim.Config{URL: url, BearerToken: secret, Timeout: patience, ListPage: 3})
+				require.NoError(t, err)
+				return connector
+			},
+		}
+	})
+}

@@ -2,9 +2,11 @@ package scim
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,7 +23,7 @@ const (
 
 // resource is what we read of any object.
 type resource struct {
-	ID          string `json:"id"`
+	ID          textID `json:"id"`
 	ExternalID  string `json:"externalId"`
 	UserName    string `json:"userName"`
 	DisplayName string `json:"displayName"`
@@ -33,6 +35,18 @@ func (r resource) name(k collection) string {
 		return r.UserName
 	}
 	return r.DisplayName
+}
+
+// textID is an id, which home-made servers write as a number.
+type textID string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (id *textID) UnmarshalJSON(text []byte) error {
+	if len(text) > 0 && (text[0] == '-' || text[0] >= '0' && text[0] <= '9') {
+		*id = textID(text)
+		return nil
+	}
+	return json.Unmarshal(text, (*string)(id))
 }
 
 type listResponse struct {
@@ -97,27 +111,35 @@ func (k collection) findNamed(ctx context.Context, userName, externalID string) 
 // conflict. Without a filter, or where a server answers with others too because
 // it ignores the filter, all pages are gone through, within bounds.
 func (k collection) search(ctx context.Context, filter string, matches func(resource) bool) (string, error) {
-	op, id, seen := "find "+k.noun, "", 0
+	op, id := "find "+k.noun, ""
+	start, last := 1, ""
 	for range maxPages {
-		list, err := k.page(ctx, op, filter, seen+1)
+		list, err := k.page(ctx, op, filter, start)
 		if err != nil {
 			return "", err
+		}
+		if start > 1 && !slices.ContainsFunc(list.Resources, func(r resource) bool { return string(r.ID) == last }) {
+			// Objects before it went: it is further up.
+			start = max(1, start-pageSize)
+			continue
 		}
 		strangers := filter == ""
 		for _, r := range list.Resources {
 			switch {
 			case !matches(r):
 				strangers = true
-			case id != "" && id != r.ID:
+			case id != "" && id != string(r.ID):
 				return "", &target.Error{Class: target.Conflict, Op: op, Detail: "two objects match " + filter + "; remove one"}
 			default:
-				id = r.ID
+				id = string(r.ID)
 			}
 		}
-		seen += len(list.Resources)
-		if !strangers || len(list.Resources) == 0 || seen >= list.TotalResults {
+		// The next page begins with the last object of this one.
+		n := len(list.Resources)
+		if !strangers || n == 0 || start+n > list.TotalResults {
 			return id, nil
 		}
+		start, last = start+n-1, string(list.Resources[n-1].ID)
 	}
 	if id != "" {
 		return id, nil

@@ -46,6 +46,7 @@ type service struct {
 	usersPut, groupsPut atomic.Bool // PATCH was refused
 	noExternalID        atomic.Bool // a filter by externalId was refused
 	membersHidden       atomic.Bool // an answer to a change does not tell members truly
+	removesStrictly     atomic.Bool // the removal of what is not there was refused
 }
 
 // doubt has Describe read everything anew: an answer did not fit what the

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/openkoo/connector/target"
 	"github.com/openkoo/connector/target/httpclient"
@@ -20,6 +21,8 @@ type transport struct {
 	base   string
 	client *httpclient.Client
 	gather *gatherer
+	// plainJSON is set where the server does not take SCIM's own media type.
+	plainJSON atomic.Bool
 }
 
 // call is one request.
@@ -73,14 +76,13 @@ func (t *transport) send(ctx context.Context, c call) (*httpclient.Answer, error
 			return nil, &target.Error{Class: target.Permanent, Op: c.op, Err: err}
 		}
 		request.Body = encoded
-		request.Header.Set("Content-Type", "application/scim+json")
 	}
 	leave, err := t.gather.enter(ctx, c.op)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	answer, err := t.client.Send(ctx, request)
+	answer, err := t.sendAs(ctx, request)
 	if err == nil && answer.IsPage() {
 		err = answer.Into(&struct{}{})
 	}
@@ -91,6 +93,25 @@ func (t *transport) send(ctx context.Context, c call) (*httpclient.Answer, error
 		return nil, err
 	}
 	return answer, nil
+}
+
+// sendAs sends a request as application/scim+json, or as plain JSON where a
+// server refuses that: home-made ones often know no other.
+func (t *transport) sendAs(ctx context.Context, request httpclient.Request) (*httpclient.Answer, error) {
+	if request.Body == nil {
+		return t.client.Send(ctx, request)
+	}
+	plain := t.plainJSON.Load()
+	request.Header.Set("Content-Type", map[bool]string{false: "application/scim+json", true: "application/json"}[plain])
+	answer, err := t.client.Send(ctx, request)
+	if plain || statusOf(err) != http.StatusUnsupportedMediaType {
+		return answer, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	if answer, err = t.client.Send(ctx, request); statusOf(err) != http.StatusUnsupportedMediaType {
+		t.plainJSON.Store(true)
+	}
+	return answer, err
 }
 
 // errorSchema marks a refusal (RFC 7644 §3.12).

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/openkoo/connector/target"
@@ -21,11 +22,41 @@ func (k collection) update(ctx context.Context, id string, all attributes) error
 	if k.puts() {
 		return k.replace(ctx, id, all.onto)
 	}
-	err := k.c.http.do(ctx, call{op: "patch " + k.noun, method: http.MethodPatch, path: k.one(id), body: all.patch()})
+	strict := k.c.service.removesStrictly.Load() && all.removes()
+	if strict {
+		var err error
+		if all, err = k.withoutAbsent(ctx, id, all); err != nil {
+			return err
+		}
+	}
+	err := k.patch(ctx, id, all)
+	if statusOf(err) == http.StatusBadRequest && !strict && all.removes() {
+		// Some servers refuse to remove what is not there.
+		fewer, failed := k.withoutAbsent(ctx, id, all)
+		if failed == nil && len(fewer) < len(all) {
+			if again := k.patch(ctx, id, fewer); again == nil {
+				k.c.service.removesStrictly.Store(true)
+				return nil
+			}
+		}
+	}
 	if k.fallsBack(err) {
 		return k.replace(ctx, id, all.onto)
 	}
 	return k.withHint(err)
+}
+
+func (k collection) patch(ctx context.Context, id string, all attributes) error {
+	return k.c.http.do(ctx, call{op: "patch " + k.noun, method: http.MethodPatch, path: k.one(id), body: all.patch()})
+}
+
+// withoutAbsent leaves out what is to be removed and is not there.
+func (k collection) withoutAbsent(ctx context.Context, id string, all attributes) (attributes, error) {
+	d, _, err := k.read(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(a attribute) bool { return a.value == nil && lookUp(d, a.path) == nil }), nil
 }
 
 // puts reports whether objects are changed by PUT.
@@ -113,7 +144,7 @@ func (k collection) read(ctx context.Context, id string) (document, string, erro
 	// Numbers stay as they are written: what others keep may be longer than a float.
 	decoder := json.NewDecoder(bytes.NewReader(answer.Body))
 	decoder.UseNumber()
-	if err := decoder.Decode(&d); err != nil || d["id"] == nil {
+	if err := decoder.Decode(&d); err != nil || d[d.name("id")] == nil {
 		return nil, "", &target.Error{Class: target.Transient, Op: answer.Op, Status: answer.Status, Detail: "the answer is not the object that was asked for"}
 	}
 	tag := answer.Header.Get("ETag")

@@ -120,7 +120,7 @@ var failureLaws = map[string]func(*law){
 	},
 
 	"garbage in place of what was created is not taken for it": func(l *law) {
-		for _, body := range []string{"<html>sign in</html>", "", "[]", "{}", `{"id":7}`} {
+		for _, body := range []string{"<html>sign in</html>", "", "[]", "{}", `{"id":[7]}`} {
 			l.wire().Next(Answer(200, body, "Content-Type", "text/html"))
 			_, err := l.connector.PutDepartment(l.ctx, l.department("a"))
 			var e *target.Error

@@ -105,7 +105,10 @@ func hostileLaws() map[string]func(*law) {
 			operations := l.operations()
 			if name == drops { // all else comes to an end by itself
 				l.connector = l.connectWith(l.wire().URL, l.Secret, impatience)
-				l.capabilities() // is let in before
+				require.Eventually(l, func() bool { // is let in before, however slow the machine is
+					_, err := l.connector.Describe(l.ctx)
+					return err == nil
+				}, patience, time.Millisecond)
 			}
 			operations["probe"] = func(ctx context.Context) error {
 				_, err := l.connector.Describe(ctx)

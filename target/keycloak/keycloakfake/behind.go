@@ -61,7 +61,7 @@ func (s *Server) AddUser(username string, attributes map[string][]string) string
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := uuid.NewString()
-	s.users[id] = &User{ID: id, Username: strings.ToLower(username), Enabled: true, Attributes: attributes}
+	s.users[id] = &User{ID: id, Username: lower(username), Enabled: true, Attributes: attributes}
 	return id
 }
 

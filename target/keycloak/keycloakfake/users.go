@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+	"golang.org/x/text/cases"
+	"golang.org/x/text/language"
 )
 
 // defaultUsers is how many users are listed where nobody says how many.
@@ -52,7 +54,7 @@ func (s *Server) sorted() []*User {
 func (s *Server) listUsers(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	name, value, byAttribute := asked(r)
-	username := strings.ToLower(query.Get("username"))
+	username := lower(query.Get("username"))
 	found := []userBody{}
 	for _, u := range s.sorted() {
 		switch {
@@ -135,10 +137,10 @@ func (s *Server) merge(u *User, body userBody) {
 		}
 	}
 	if body.Username != nil {
-		u.Username = strings.ToLower(*body.Username)
+		u.Username = lower(*body.Username)
 	}
 	if body.Email != nil {
-		u.Email = strings.ToLower(*body.Email)
+		u.Email = lower(*body.Email)
 	}
 	set(&u.FirstName, body.FirstName)
 	set(&u.LastName, body.LastName)
@@ -230,3 +232,6 @@ func (s *Server) member(join bool) http.HandlerFunc {
 		w.WriteHeader(http.StatusNoContent)
 	}
 }
+
+// lower is a name in lower case as Java has it.
+func lower(name string) string { return cases.Lower(language.Und).String(name) }

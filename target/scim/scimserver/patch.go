@@ -14,12 +14,32 @@ import (
 func (c *collection) Patch(_ *http.Request, id string, operations []scim.PatchOperation) (scim.Resource, error) {
 	return c.change(id, func(o *object) error {
 		for _, operation := range operations {
+			if c.quirks.StrictRemoval && operation.Op == scim.PatchOperationRemove && operation.Path != nil && !o.shows(operation.Path.AttributePath) {
+				return scimerrors.ScimErrorNoTarget
+			}
 			if err := o.patch(operation); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// shows reports whether the object has an attribute.
+func (o *object) shows(path filter.AttributePath) bool {
+	name := path.AttributeName
+	if name == "members" {
+		return true // of which one may be there
+	}
+	attributes := map[string]any(o.attributes)
+	if path.URI() != "" && path.URI() == o.extension {
+		attributes, _ = attributes[o.extension].(map[string]any)
+	}
+	if sub := path.SubAttributeName(); sub != "" {
+		attributes, _ = attributes[name].(map[string]any)
+		name = sub
+	}
+	return attributes[name] != nil
 }
 
 // patch applies one operation (RFC 7644 §3.5.2).

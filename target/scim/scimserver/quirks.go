@@ -31,6 +31,7 @@ type Quirks struct {
 	FlatGroups     bool     // a group cannot be a member
 	UniqueGroups   bool     // no two groups have one name
 	NoCycles       int      // the status with which a group is refused that would be its own member in the end; 0 for not
+	StrictRemoval  bool     // what is not there cannot be removed
 	BothNames      bool     // accounts need a given and a family name
 	Blames         bool     // the client's errors are answered 500
 	Versions       bool     // objects have versions, and If-Match is obeyed
