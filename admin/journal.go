@@ -185,7 +185,7 @@ func (a *API) deliveries(c *gin.Context) {
 }
 
 func (a *API) replay(c *gin.Context) {
-	f, err := a.deliveryQuery(c, storage.SlotDead, storage.SlotRetrying, storage.SlotKept)
+	f, err := a.deliveryQuery(c, storage.SlotDead, storage.SlotRetrying, storage.SlotKept, storage.SlotPending)
 	if err != nil {
 		fail(c, err)
 		return

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -49,7 +50,14 @@ type TargetStatus struct {
 	// OldestPendingSeconds is how long the oldest open delivery has waited.
 	OldestPendingSeconds float64 `json:"oldestPendingSeconds"`
 	LastError            string  `json:"lastError,omitempty"`
+
+	// ahead says that the oldest open delivery began in the future: a clock was
+	// set back, and what it has put off waits for it.
+	ahead bool
 }
+
+// clockSkew is how far the clocks of replicas may differ.
+const clockSkew = time.Minute
 
 // SyncStatus is the answer for one scope.
 type SyncStatus struct {
@@ -152,7 +160,7 @@ func (a *API) status(ctx context.Context, state directory.State) (SyncStatus, er
 		waits := one.Pending+one.Retrying > 0
 		open = open || waits || spreading
 		held = held || one.Held > 0
-		degraded = degraded || one.Dead > 0 || (waits && t.State != fanout.Up)
+		degraded = degraded || one.Dead > 0 || one.ahead || (waits && t.State != fanout.Up)
 		status.Targets = append(status.Targets, one)
 	}
 	if state.Hold != nil {
@@ -190,7 +198,9 @@ func (a *API) targetStatus(ctx context.Context, t fanout.Status, scope *director
 		status.LastError = cmp.Or(t.LastError, t.Reason)
 	}
 	if !counts.Oldest.IsZero() {
-		status.OldestPendingSeconds = a.Now().Sub(counts.Oldest).Seconds()
+		// Less than 0 by a clock that was ahead: the delivery waits for it.
+		status.OldestPendingSeconds = max(0, a.Now().Sub(counts.Oldest).Seconds())
+		status.ahead = counts.Oldest.Sub(a.Now()) > clockSkew
 	}
 	return status, nil
 }

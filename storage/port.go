@@ -183,8 +183,14 @@ type Fanout interface {
 
 	// Replay makes dead or retrying slots that match pending, at once, and
 	// returns how many. Kept ones only if the filter asks for them: their
-	// removal is then asked for anew.
+	// removal is then asked for anew. Pending ones only if it asks for them, too:
+	// they are due at once anyway, unless a clock was wrong.
 	Replay(ctx context.Context, filter DeliveryFilter) (int, error)
+
+	// Hasten makes due now the pending and retrying slots that are due after
+	// latest, and returns how many: no slot is put off so far but by a clock that
+	// was wrong then. It costs as much as there are open slots.
+	Hasten(ctx context.Context, latest time.Time) (int, error)
 
 	// Tenant reads the scope's tenant for rendering users.
 	Tenant(ctx context.Context, scope directory.Scope) (directory.Tenant, bool, error)
