@@ -18,7 +18,11 @@ var errNoRows = sql.ErrNoRows
 // Accept implements storage.Intake.
 func (s *Store) Accept(ctx context.Context, record storage.Record, raw []byte) error {
 	packed := blob.Pack(raw)
-	return s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+	write := s.writer.do
+	if len(packed) > largeRaw {
+		write = s.writer.doLong
+	}
+	return write(ctx, func(ctx context.Context, t *tx) error {
 		id, err := s.scopeID(ctx, t, record.Scope)
 		if err != nil {
 			return err
@@ -143,7 +147,7 @@ func (s *Store) ApplyAccepted(ctx context.Context, pushID string, plan storage.P
 	if err != nil {
 		return nil, err
 	}
-	err = s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+	err = s.writer.doLong(ctx, func(ctx context.Context, t *tx) error {
 		o, err := outcomeOf(t, planned, decisions)
 		if err != nil {
 			return err
@@ -247,7 +251,7 @@ func (s *Store) Decide(ctx context.Context, pushID, note string, plan func(conte
 	if err != nil {
 		return nil, err
 	}
-	err = s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+	err = s.writer.doLong(ctx, func(ctx context.Context, t *tx) error {
 		// The decided push's own result comes first: clearing the hold below
 		// would call it replaced.
 		if _, err := t.exec(ctx, "UPDATE journal SET result = ?, note = CASE note WHEN '' THEN ? ELSE note || '; ' || ? END, decided_at = ? WHERE id = ?",
