@@ -264,6 +264,9 @@ type Change struct {
 type Journal interface {
 	Pushes(ctx context.Context, filter PushFilter, page Page) ([]Record, string, error) // newest first
 	Push(ctx context.Context, id string) (Record, []directory.Decision, error)          // ErrNotFound
+	// PushPage is Push with a part of the decisions only, and the next page's
+	// cursor: a long list has a million.
+	PushPage(ctx context.Context, id string, page Page) (Record, []directory.Decision, string, error)
 	// Body is a push as it arrived. ErrNotFound if there is no such push.
 	Body(ctx context.Context, id string) ([]byte, error)
 }

@@ -219,6 +219,34 @@ func (s *Store) Pushes(ctx context.Context, f storage.PushFilter, page storage.P
 
 // Push implements storage.Reader.
 func (s *Store) Push(ctx context.Context, id string) (storage.Record, []directory.Decision, error) {
+	record, text, err := s.decided(ctx, id)
+	if err != nil {
+		return record, nil, err
+	}
+	var decisions []directory.Decision
+	if len(text) > 0 {
+		if err := json.Unmarshal(text, &decisions); err != nil {
+			return record, nil, fmt.Errorf("stored decisions of push %s: %w", id, err)
+		}
+	}
+	return record, decisions, nil
+}
+
+// PushPage implements storage.Reader.
+func (s *Store) PushPage(ctx context.Context, id string, page storage.Page) (storage.Record, []directory.Decision, string, error) {
+	record, text, err := s.decided(ctx, id)
+	if err != nil {
+		return record, nil, "", err
+	}
+	decisions, next, err := storage.DecodeDecisions(text, page)
+	if err != nil {
+		return record, nil, "", fmt.Errorf("decisions of push %s: %w", id, err)
+	}
+	return record, decisions, next, nil
+}
+
+// decided reads a push and its decisions, as JSON.
+func (s *Store) decided(ctx context.Context, id string) (storage.Record, []byte, error) {
 	var packed []byte
 	record, _, err := s.record(ctx, s.read, id, &packed)
 	if err != nil {
@@ -228,13 +256,7 @@ func (s *Store) Push(ctx context.Context, id string) (storage.Record, []director
 	if err != nil {
 		return record, nil, fmt.Errorf("push %s: %w", id, err)
 	}
-	var decisions []directory.Decision
-	if len(text) > 0 {
-		if err := json.Unmarshal(text, &decisions); err != nil {
-			return record, nil, fmt.Errorf("stored decisions of push %s: %w", id, err)
-		}
-	}
-	return record, decisions, nil
+	return record, text, nil
 }
 
 // Body implements storage.Reader.
