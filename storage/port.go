@@ -290,6 +290,15 @@ type Reader interface {
 	// read (of the scope, or of all), oldest when the oldest open slot left
 	// SlotDelivered.
 	Counts(ctx context.Context, targetName string, scope *directory.Scope) (TargetCounts, error)
+	// CountsOf is Counts for each of some targets in each of some scopes, in a few
+	// requests however many those are. Where a target has no slot it may be left out.
+	CountsOf(ctx context.Context, targetNames []string, scopes []directory.Scope) (map[CountsKey]TargetCounts, error)
+}
+
+// CountsKey is whose counts they are.
+type CountsKey struct {
+	Target string
+	Scope  directory.Scope
 }
 
 // TargetCounts is how far a target has come.

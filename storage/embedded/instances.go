@@ -91,7 +91,7 @@ func (s *Store) ChangeInstance(ctx context.Context, dataset directory.Dataset, i
 
 // Instance implements storage.Instances.
 func (s *Store) Instance(ctx context.Context, dataset directory.Dataset, id string) (directory.Instance, error) {
-	return readInstance(ctx, s.read, dataset, id)
+	return readInstance(ctx, s.api, dataset, id)
 }
 
 // Instances implements storage.Instances.

@@ -28,7 +28,7 @@ func (s *Store) States(ctx context.Context, f storage.EntityFilter, page storage
 		}
 		where, args = where+" AND (tenant_id, instance_id) > (?, ?)", append(args, anys(parts)...)
 	}
-	rows, err := s.read.QueryContext(ctx, "SELECT "+stateColumns+" FROM scopes s WHERE "+where+" AND "+seenScope+
+	rows, err := s.api.QueryContext(ctx, "SELECT "+stateColumns+" FROM scopes s WHERE "+where+" AND "+seenScope+
 		" ORDER BY tenant_id, instance_id LIMIT ?", append(args, limit+1)...)
 	if err != nil {
 		return nil, "", fmt.Errorf("list states: %w", err)
@@ -114,7 +114,7 @@ func listPart[T any](ctx context.Context, s *Store, kind directory.Kind, f stora
 	if f.Parent != nil {
 		index = "INDEXED BY entities_parent "
 	}
-	rows, err := s.read.QueryContext(ctx, "SELECT s.dataset, s.instance_id, s.tenant_id, "+entityColumns+
+	rows, err := s.api.QueryContext(ctx, "SELECT s.dataset, s.instance_id, s.tenant_id, "+entityColumns+
 		" FROM scopes s CROSS JOIN entities e "+index+"ON e.scope = s.id WHERE "+where+" ORDER BY s.tenant_id, s.instance_id, e.key LIMIT ?", append(args, limit)...)
 	if err != nil {
 		return nil, fmt.Errorf("list entities: %w", err)
@@ -195,7 +195,7 @@ func (s *Store) Pushes(ctx context.Context, f storage.PushFilter, page storage.P
 		// By its own pushes, not by everybody's.
 		from = "scopes s CROSS JOIN journal j INDEXED BY journal_scope ON j.scope = s.id"
 	}
-	rows, err := s.read.QueryContext(ctx, "SELECT "+recordColumns+" FROM "+from+" WHERE "+where+" ORDER BY j.id DESC LIMIT ?", append(args, limit+1)...)
+	rows, err := s.api.QueryContext(ctx, "SELECT "+recordColumns+" FROM "+from+" WHERE "+where+" ORDER BY j.id DESC LIMIT ?", append(args, limit+1)...)
 	if err != nil {
 		return nil, "", fmt.Errorf("list pushes: %w", err)
 	}
@@ -248,7 +248,7 @@ func (s *Store) PushPage(ctx context.Context, id string, page storage.Page) (sto
 // decided reads a push and its decisions, as JSON.
 func (s *Store) decided(ctx context.Context, id string) (storage.Record, []byte, error) {
 	var packed []byte
-	record, _, err := s.record(ctx, s.read, id, &packed)
+	record, _, err := s.record(ctx, s.api, id, &packed)
 	if err != nil {
 		return record, nil, err
 	}
@@ -262,7 +262,7 @@ func (s *Store) decided(ctx context.Context, id string) (storage.Record, []byte,
 // Body implements storage.Reader.
 func (s *Store) Body(ctx context.Context, id string) ([]byte, error) {
 	var packed []byte
-	err := s.read.QueryRowContext(ctx, "SELECT raw FROM journal WHERE id = ?", id).Scan(&packed)
+	err := s.api.QueryRowContext(ctx, "SELECT raw FROM journal WHERE id = ?", id).Scan(&packed)
 	if errors.Is(err, errNoRows) {
 		err = storage.ErrNotFound
 	}

@@ -263,7 +263,7 @@ func (s *Store) readView(ctx context.Context, scope directory.Scope) (view, bool
 
 // State implements storage.Reader.
 func (s *Store) State(ctx context.Context, scope directory.Scope) (directory.State, error) {
-	return readState(ctx, s.read, scope)
+	return readState(ctx, s.api, scope)
 }
 
 var errUnknownScope = errors.New("scope is not known")

@@ -60,6 +60,7 @@ type Store struct {
 	lock    *flock.Flock
 	write   *sql.DB
 	read    *pool
+	api     *pool // of storage.Reader
 	writer  *writer
 	turns   turns
 	scopes  scopeIDs
@@ -141,7 +142,10 @@ func (s *Store) open(ctx context.Context, path string) error {
 			return errors.Join(fmt.Errorf("bound database: %w", err), conn.Close())
 		}
 	}
-	if s.read, err = openPool(s.options.driver, dsn(path, true, s.options.patience)); err != nil {
+	if s.read, err = openPool(s.options.driver, dsn(path, true, s.options.patience), readers); err != nil {
+		return errors.Join(fmt.Errorf("open database: %w", err), conn.Close())
+	}
+	if s.api, err = openPool(s.options.driver, dsn(path, true, s.options.patience), apiReaders); err != nil {
 		return errors.Join(fmt.Errorf("open database: %w", err), conn.Close())
 	}
 	var seq int64
@@ -215,8 +219,10 @@ func (s *Store) Close() error {
 
 func (s *Store) closeFiles() error {
 	var errs []error
-	if s.read != nil {
-		errs = append(errs, s.read.Close())
+	for _, connections := range []*pool{s.read, s.api} {
+		if connections != nil {
+			errs = append(errs, connections.Close())
+		}
 	}
 	if s.write != nil {
 		errs = append(errs, s.write.Close())
