@@ -50,7 +50,7 @@ func (s *Store) deliveryPlaces(ctx context.Context, f storage.DeliveryFilter) ([
 		}
 		places = append(places, p)
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return nil, fmt.Errorf("find slots: %w", err)
 	}
 	return places, nil
@@ -94,7 +94,7 @@ func (s *Store) slotsAt(ctx context.Context, f storage.DeliveryFilter, place del
 		setTimes(&slot, times)
 		slots = append(slots, slot)
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return nil, fmt.Errorf("read slots: %w", err)
 	}
 	return slots, nil
@@ -232,7 +232,7 @@ func (s *Store) countUnrelayed(ctx context.Context, targets, ids string, named m
 		key.Scope = named[id]
 		found[key] = counts
 	}
-	return rows.Err()
+	return advised(rows.Err())
 }
 
 func (s *Store) countPlaces(ctx context.Context, targets, ids string, named map[int64]directory.Scope, found map[storage.CountsKey]storage.TargetCounts) error {
@@ -265,7 +265,7 @@ func (s *Store) countPlaces(ctx context.Context, targets, ids string, named map[
 		}
 		found[key] = counts
 	}
-	return rows.Err()
+	return advised(rows.Err())
 }
 
 // countStates adds up the counters of the places that match.

@@ -116,7 +116,7 @@ func (s *Store) changesAfter(ctx context.Context, after int64, limit int) (chang
 		}
 		changes = append(changes, change)
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return nil, after, fmt.Errorf("read change feed: %w", err)
 	}
 	return changes, last, unreadable.Err()

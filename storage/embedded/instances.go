@@ -145,7 +145,7 @@ func (s *Store) queryInstances(ctx context.Context, where string, args ...any) (
 		}
 		found = append(found, instance)
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return nil, fmt.Errorf("list instances: %w", err)
 	}
 	return found, nil

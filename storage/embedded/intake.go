@@ -279,7 +279,7 @@ func scanRecord(rows interface{ Scan(...any) error }, more ...any) (r storage.Re
 	into := []any{&r.ID, &scopeID, &r.Scope.Dataset, &r.Scope.InstanceID, &r.Scope.TenantID, &r.Kind, &r.Flag, &r.SourceTime,
 		&received, &applied, &r.Phase, &r.Result, &counts, &r.Note, &decided, &r.Size}
 	if err := rows.Scan(append(into, more...)...); err != nil {
-		return r, 0, err
+		return r, 0, advised(err)
 	}
 	r.ReceivedAt, r.AppliedAt, r.DecidedAt = fromMillis(received), fromMillis(applied), fromMillis(decided)
 	if counts != "" {

@@ -61,6 +61,11 @@ func (p *pool) stmt(ctx context.Context, query string) *sql.Stmt {
 
 // QueryContext implements querier.
 func (p *pool) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	rows, err := p.query(ctx, query, args...)
+	return rows, advised(err)
+}
+
+func (p *pool) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	if stmt := p.stmt(ctx, query); stmt != nil {
 		return stmt.QueryContext(ctx, args...)
 	}

@@ -46,7 +46,7 @@ func (s *Store) States(ctx context.Context, f storage.EntityFilter, page storage
 		}
 		states = append(states, state)
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return nil, "", fmt.Errorf("list states: %w", err)
 	}
 	if len(states) <= limit {
@@ -131,7 +131,7 @@ func listPart[T any](ctx context.Context, s *Store, kind directory.Kind, f stora
 		one.Entity, one.unread = decode(&e)
 		found = append(found, one)
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return nil, fmt.Errorf("list entities: %w", err)
 	}
 	return found, nil
@@ -208,7 +208,7 @@ func (s *Store) Pushes(ctx context.Context, f storage.PushFilter, page storage.P
 		}
 		records = append(records, record)
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return nil, "", fmt.Errorf("list pushes: %w", err)
 	}
 	if len(records) > limit {

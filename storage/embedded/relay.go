@@ -148,7 +148,7 @@ func (s *Store) nextChanges(ctx context.Context, t *tx, targetName string, limit
 		}
 		changes = append(changes, c)
 	}
-	return changes, cursor, rows.Err()
+	return changes, cursor, advised(rows.Err())
 }
 
 // dueSlots gathers the slots that changes make due, by where they are.

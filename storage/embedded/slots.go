@@ -51,7 +51,7 @@ func (s *Store) DueScopes(ctx context.Context, targetName string, now time.Time)
 			next = fromMillis(int64(at))
 		}
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return nil, next, fmt.Errorf("find due scopes of %s: %w", targetName, err)
 	}
 	sortedScopes(due)
@@ -321,7 +321,7 @@ func remoteIDs(ctx context.Context, t *tx, lease storage.Lease, id int64, slots 
 			}
 			remotes[key] = remote
 		}
-		if err := rows.Err(); err != nil {
+		if err := advised(rows.Err()); err != nil {
 			return nil, fmt.Errorf("read remote ids: %w", err)
 		}
 	}

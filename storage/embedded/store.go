@@ -66,6 +66,8 @@ type Store struct {
 	scopes  scopeIDs
 	leases  leases
 
+	check check
+
 	changed storage.Signal // to this process's listeners
 
 	closing  sync.Once
@@ -118,6 +120,7 @@ func takeLock(path string) (*flock.Flock, error) {
 }
 
 func (s *Store) open(ctx context.Context, path string) error {
+	unclean := endedUncleanly(path)
 	// Made here so that it is never readable by others, not even for a moment.
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -153,6 +156,9 @@ func (s *Store) open(ctx context.Context, path string) error {
 		return errors.Join(fmt.Errorf("read database %s: %w", path, err), conn.Close())
 	}
 	s.writer = startWriter(conn, seq, s.options, s.changed.Announce)
+	if unclean {
+		s.check.start(s.options, path)
+	}
 	return nil
 }
 
@@ -211,6 +217,7 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 // Close waits for the write under way and closes the database.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
+		s.check.stop()
 		s.writer.close()
 		s.closeErr = s.closeFiles()
 	})
@@ -236,6 +243,9 @@ func (s *Store) closeFiles() error {
 // room where there is none for a push: once a write has found none, Ping asks for
 // as much as a push does.
 func (s *Store) Ping(ctx context.Context) error {
+	if s.check.damaged.Load() {
+		return fmt.Errorf("ping: %w", storage.ErrDamaged)
+	}
 	if s.writer.full.Load() {
 		if err := s.probeRoom(ctx); err != nil {
 			return fmt.Errorf("ping: %w", err)
