@@ -154,7 +154,7 @@ func (a *API) Register(router *gin.Engine) {
 	api.GET("", takes(nil), calls(router))
 	api.GET("/sync-status", takes(list), a.syncStatus)
 	api.GET("/pushes", takes(list, "kind", "result"), a.pushes)
-	api.GET("/pushes/:id", takes(nil), a.push)
+	api.GET("/pushes/:id", takes([]string{"limit", "cursor"}), a.push)
 	api.POST("/pushes/:id/approve", takes(nil), a.approve)
 	api.POST("/pushes/:id/reject", takes(nil), a.reject)
 	api.POST("/pushes/:id/restore", takes(nil, "dryRun"), a.restore)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -37,7 +38,7 @@ func TestAnApprovalDeletesAndRecordsWhoWhenAndWhy(t *testing.T) {
 	require.Zero(t, w.departments())
 	record := read[entry](w, push)
 	require.Equal(t, "approved", record.Result)
-	require.Equal(t, "approved by chen at 2026-05-06T07:08:14Z: the company closed", record.Note)
+	require.Equal(t, "approved by chen at "+w.clock.Format(time.RFC3339)+": the company closed", record.Note)
 }
 
 func TestARejectionKeepsAndRecordsWhoWhenAndWhy(t *testing.T) {
@@ -47,7 +48,7 @@ func TestARejectionKeepsAndRecordsWhoWhenAndWhy(t *testing.T) {
 	require.Equal(t, 5, w.departments())
 	record := read[entry](w, push)
 	require.Equal(t, "rejected", record.Result)
-	require.Equal(t, "rejected by chen at 2026-05-06T07:08:14Z: a wrong export", record.Note)
+	require.Equal(t, "rejected by chen at "+w.clock.Format(time.RFC3339)+": a wrong export", record.Note)
 }
 
 func TestWhoDoesNotSayWhoIsNamedByAddress(t *testing.T) {

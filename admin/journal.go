@@ -47,7 +47,12 @@ func pushQuery(c *gin.Context) (f storage.PushFilter, p storage.Page, err error)
 }
 
 func (a *API) push(c *gin.Context) {
-	record, decisions, err := a.Reader.Push(c.Request.Context(), inPath(c, "id"))
+	p, err := page(c)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	record, decisions, cursor, err := a.Reader.PushPage(c.Request.Context(), inPath(c, "id"), p)
 	if err != nil {
 		fail(c, err)
 		return
@@ -58,7 +63,8 @@ func (a *API) push(c *gin.Context) {
 	c.JSON(http.StatusOK, struct {
 		storage.Record
 		Decisions []directory.Decision `json:"decisions"`
-	}{record, decisions})
+		Cursor    string               `json:"cursor,omitempty"`
+	}{record, decisions, cursor})
 }
 
 // decision is the body of approve, reject and restore; both members are optional.
@@ -185,7 +191,7 @@ func (a *API) deliveries(c *gin.Context) {
 }
 
 func (a *API) replay(c *gin.Context) {
-	f, err := a.deliveryQuery(c, storage.SlotDead, storage.SlotRetrying, storage.SlotKept)
+	f, err := a.deliveryQuery(c, storage.SlotDead, storage.SlotRetrying, storage.SlotKept, storage.SlotPending)
 	if err != nil {
 		fail(c, err)
 		return

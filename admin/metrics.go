@@ -58,12 +58,12 @@ func (m *slotMetrics) count() (seen []TargetStatus) {
 	ctx, cancel := context.WithTimeout(context.Background(), countTimeout)
 	defer cancel()
 	for _, t := range m.api.Deliverer.Targets() {
-		status, err := m.api.targetStatus(ctx, t, nil)
+		counts, err := m.api.Reader.Counts(ctx, t.Name, nil)
 		if err != nil {
 			m.api.Logger.Error("cannot count the slots of a target for /metrics", "target", t.Name, "error", err)
 			continue
 		}
-		seen = append(seen, status)
+		seen = append(seen, m.api.targetStatus(t, counts))
 	}
 	return seen
 }

@@ -2,11 +2,14 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
+
+	"github.com/openkoo/connector/storage"
 )
 
 // readyMemory is how long an answer of the store counts: anybody may ask
@@ -39,7 +42,11 @@ func (r *readiness) ask(ctx context.Context, now func() time.Time, ping func(con
 func (a *API) ready(c *gin.Context) {
 	if err := a.readiness.ask(c.Request.Context(), a.Now, a.Health.Ping); err != nil {
 		a.Logger.Error("not ready", "error", err)
-		writeProblem(c, http.StatusServiceUnavailable, "the store does not answer")
+		reason := "the store does not answer"
+		if errors.Is(err, storage.ErrDamaged) {
+			reason = storage.ErrDamaged.Error()
+		}
+		writeProblem(c, http.StatusServiceUnavailable, reason)
 		return
 	}
 	if a.Coordination != nil {

@@ -3,6 +3,7 @@ package admin_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/openkoo/connector/admin"
+	"github.com/openkoo/connector/storage"
 )
 
 // countedStore counts how often it is asked.
@@ -53,3 +55,15 @@ func TestReadinessAsksTheStoreOnceASecond(t *testing.T) {
 	require.Equal(t, http.StatusOK, w.callWith("", "GET", "/readyz", "").Code)
 	require.Equal(t, int32(4), store.asked.Load())
 }
+
+// A damaged database is told of where readiness is asked, with what to do.
+func TestReady_SaysThatTheDatabaseIsDamaged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *admin.Options) { o.Health = failing{fmt.Errorf("ping: %w", storage.ErrDamaged)} })
+	require.Contains(t, w.problem(w.call(http.MethodGet, "/readyz", ""), http.StatusServiceUnavailable), "restore the data directory from a backup")
+}
+
+// failing is a store that fails.
+type failing struct{ err error }
+
+func (f failing) Ping(context.Context) error { return f.err }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -49,7 +50,14 @@ type TargetStatus struct {
 	// OldestPendingSeconds is how long the oldest open delivery has waited.
 	OldestPendingSeconds float64 `json:"oldestPendingSeconds"`
 	LastError            string  `json:"lastError,omitempty"`
+
+	// ahead says that the oldest open delivery began in the future: a clock was
+	// set back, and what it has put off waits for it.
+	ahead bool
 }
+
+// clockSkew is how far the clocks of replicas may differ.
+const clockSkew = time.Minute
 
 // SyncStatus is the answer for one scope.
 type SyncStatus struct {
@@ -90,12 +98,12 @@ func (a *API) syncStatus(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	status, err := a.status(c.Request.Context(), state)
+	statuses, err := a.statuses(c.Request.Context(), []directory.State{state})
 	if err != nil {
 		fail(c, err)
 		return
 	}
-	c.JSON(http.StatusOK, status)
+	c.JSON(http.StatusOK, statuses[0])
 }
 
 func (a *API) syncSummary(c *gin.Context) {
@@ -110,49 +118,70 @@ func (a *API) syncSummary(c *gin.Context) {
 		fail(c, err)
 		return
 	}
-	summary := SyncSummary{State: Synced, Tenants: make([]SyncStatus, 0, len(states)), Cursor: cursor}
+	statuses, err := a.statuses(c.Request.Context(), states)
+	if err != nil {
+		fail(c, err)
+		return
+	}
+	summary := SyncSummary{State: Synced, Tenants: statuses, Cursor: cursor}
 	if len(states) == 0 {
 		summary.State = Unknown
 	}
-	for _, state := range states {
-		status, err := a.status(c.Request.Context(), state)
-		if err != nil {
-			fail(c, err)
-			return
-		}
+	for _, status := range statuses {
 		if status.State.Worse(summary.State) {
 			summary.State = status.State
 		}
-		summary.Tenants = append(summary.Tenants, status)
 	}
 	c.JSON(http.StatusOK, summary)
 }
 
-func (a *API) status(ctx context.Context, state directory.State) (SyncStatus, error) {
+// statuses are the answers for the scopes of a page. Their slots are counted
+// together: fifty targets times a hundred scopes are too many questions.
+func (a *API) statuses(ctx context.Context, states []directory.State) ([]SyncStatus, error) {
+	targets := a.Deliverer.Targets()
+	names := make([]string, len(targets))
+	for i := range targets {
+		names[i] = targets[i].Name
+	}
+	scopes := make([]directory.Scope, len(states))
+	spreading := make([]bool, len(states))
+	statuses := make([]SyncStatus, len(states))
+	for i, state := range states {
+		scopes[i] = state.Scope
+		// Before the slots: what makes them due is noted there first.
+		var err error
+		if statuses[i].Instance, spreading[i], err = a.instanceState(ctx, state.Scope); err != nil {
+			return nil, err
+		}
+	}
+	counts, err := a.Reader.CountsOf(ctx, names, scopes)
+	if err != nil {
+		return nil, err
+	}
+	for i := range states {
+		status := a.status(&states[i], targets, spreading[i], counts)
+		status.Instance = statuses[i].Instance
+		statuses[i] = status
+	}
+	return statuses, nil
+}
+
+func (a *API) status(state *directory.State, targets []fanout.Status, spreading bool, counts map[storage.CountsKey]storage.TargetCounts) SyncStatus {
 	status := SyncStatus{
 		Scope: state.Scope, State: Synced, LastFull: state.LastFull, LastIncremental: state.LastIncremental,
 		Departments: state.Departments, ParentMissing: state.ParentMissing, Users: state.Users, Applications: state.Applications,
 		Targets: []TargetStatus{},
 	}
-	// Before the slots: what makes them due is noted there first.
-	instance, spreading, err := a.instanceState(ctx, state.Scope)
-	if err != nil {
-		return status, err
-	}
-	status.Instance = instance
 	open, held, degraded := false, state.Hold != nil, false
-	for _, t := range a.Deliverer.Targets() {
+	for _, t := range targets {
 		if a.Matches != nil && !a.Matches(t.Name, state.Scope) {
 			continue
 		}
-		one, err := a.targetStatus(ctx, t, &state.Scope)
-		if err != nil {
-			return status, err
-		}
+		one := a.targetStatus(t, counts[storage.CountsKey{Target: t.Name, Scope: state.Scope}])
 		waits := one.Pending+one.Retrying > 0
 		open = open || waits || spreading
 		held = held || one.Held > 0
-		degraded = degraded || one.Dead > 0 || (waits && t.State != fanout.Up)
+		degraded = degraded || one.Dead > 0 || one.ahead || (waits && t.State != fanout.Up)
 		status.Targets = append(status.Targets, one)
 	}
 	if state.Hold != nil {
@@ -166,14 +195,10 @@ func (a *API) status(ctx context.Context, state directory.State) (SyncStatus, er
 	case open:
 		status.State = Syncing
 	}
-	return status, nil
+	return status
 }
 
-func (a *API) targetStatus(ctx context.Context, t fanout.Status, scope *directory.Scope) (TargetStatus, error) {
-	counts, err := a.Reader.Counts(ctx, t.Name, scope)
-	if err != nil {
-		return TargetStatus{}, err
-	}
+func (a *API) targetStatus(t fanout.Status, counts storage.TargetCounts) TargetStatus {
 	status := TargetStatus{
 		Name: t.Name, State: t.State,
 		Pending:   counts.Slots[storage.SlotPending] + counts.Unrelayed,
@@ -190,7 +215,9 @@ func (a *API) targetStatus(ctx context.Context, t fanout.Status, scope *director
 		status.LastError = cmp.Or(t.LastError, t.Reason)
 	}
 	if !counts.Oldest.IsZero() {
-		status.OldestPendingSeconds = a.Now().Sub(counts.Oldest).Seconds()
+		// Less than 0 by a clock that was ahead: the delivery waits for it.
+		status.OldestPendingSeconds = max(0, a.Now().Sub(counts.Oldest).Seconds())
+		status.ahead = counts.Oldest.Sub(a.Now()) > clockSkew
 	}
-	return status, nil
+	return status
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/openkoo/connector/admin"
 	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/fanout"
+	"github.com/openkoo/connector/storage"
 )
 
 const statusOfAcme = "/api/v1/sync-status?instanceId=i-1&tenantId=acme"
@@ -191,4 +192,27 @@ func TestInstanceIdMayBeLeftOutWhereOneIsMeant(t *testing.T) {
 		require.Equal(t, `instanceId: the tenant has several; add one of "", "i-1"`, detail)
 	}
 	require.Equal(t, second, read[admin.SyncStatus](w, "/api/v1/sync-status?tenantId=acme&instanceId=").Scope)
+}
+
+// A delivery that began in the future waits for a clock that was set back: that
+// is trouble, and no negative age.
+func TestSyncStatus_TellsOfAClockThatWasSetBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.bind(acme, 4)
+	for {
+		n, _, err := w.store.Relay(t.Context(), "corp", storage.RelayOptions{}, 1000)
+		require.NoError(t, err)
+		if n == 0 {
+			break
+		}
+	}
+	w.clock = time.Now().Add(-time.Hour) // the store has the time of the machine
+	status := read[admin.SyncStatus](w, "/api/v1/sync-status?instanceId=i-1&tenantId=acme")
+	require.Equal(t, admin.Degraded, status.State)
+	require.Zero(t, status.Targets[0].OldestPendingSeconds)
+	w.clock = time.Now().Add(time.Hour)
+	status = read[admin.SyncStatus](w, "/api/v1/sync-status?instanceId=i-1&tenantId=acme")
+	require.Equal(t, admin.Syncing, status.State)
+	require.Greater(t, status.Targets[0].OldestPendingSeconds, 3000.0)
 }

@@ -19,12 +19,12 @@ type targetView struct {
 func (a *API) targets(c *gin.Context) {
 	var views []targetView
 	for _, t := range a.Deliverer.Targets() {
-		counts, err := a.targetStatus(c.Request.Context(), t, nil)
+		counts, err := a.Reader.Counts(c.Request.Context(), t.Name, nil)
 		if err != nil {
 			fail(c, err)
 			return
 		}
-		views = append(views, targetView{t, counts})
+		views = append(views, targetView{t, a.targetStatus(t, counts)})
 	}
 	respond(c, a, views, "", nil)
 }

@@ -124,7 +124,7 @@ func (b *safeBuffer) String() string {
 
 func newWorld(t *testing.T, edit ...func(*admin.Options)) *world {
 	t.Helper()
-	w := &world{T: t, log: &safeBuffer{}, refused: make(chan struct{}, 2), clock: time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)}
+	w := &world{T: t, log: &safeBuffer{}, refused: make(chan struct{}, 2), clock: time.Now().UTC().Truncate(time.Second)}
 	logger := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	store, err := embedded.Open(t.Context(), t.TempDir(), embedded.Options{Logger: logger})
 	require.NoError(t, err)

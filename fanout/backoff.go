@@ -8,6 +8,16 @@ type Backoff struct {
 	Base, Max time.Duration
 }
 
+// LongestWait is how far ahead a delivery is put off at the most, but for the
+// deletion of accounts that are deactivated first.
+func LongestWait(targets []Target) time.Duration {
+	longest := max(Backoff{}.withDefaults().Max, maxRetryAfter)
+	for _, t := range targets {
+		longest = max(longest, t.Backoff.withDefaults().Max)
+	}
+	return longest
+}
+
 func (b Backoff) withDefaults() Backoff {
 	if b.Base <= 0 {
 		b.Base = time.Second

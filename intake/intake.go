@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -73,6 +74,7 @@ type Service struct {
 	decode   Decode
 	options  Options
 	results  *prometheus.CounterVec
+	full     *gate // of full pushes
 }
 
 // New makes a service.
@@ -90,7 +92,7 @@ func New(store storage.Intake, planners map[directory.PushKind]Planner, decode D
 	if options.Registerer != nil {
 		options.Registerer.MustRegister(results)
 	}
-	return &Service{store: store, planners: planners, decode: decode, options: options, results: results}
+	return &Service{store: store, planners: planners, decode: decode, options: options, results: results, full: newGate(runtime.GOMAXPROCS(0))}
 }
 
 // Receive journals, plans and applies a push. When it returns without an error
@@ -125,6 +127,13 @@ func (s *Service) Preview(ctx context.Context, push *directory.Push) (*directory
 }
 
 func (s *Service) take(ctx context.Context, planner Planner, push *directory.Push) (*directory.Plan, error) {
+	if push.Kind() == directory.AllOrgSync {
+		leave, err := s.full.enter(ctx, push.Scope)
+		if err != nil {
+			return nil, fmt.Errorf("wait for other full pushes: %w", err)
+		}
+		defer leave()
+	}
 	if err := planner.Prepare(ctx, push); err != nil {
 		return nil, fmt.Errorf("prepare: %w", err)
 	}

@@ -26,5 +26,9 @@ var ErrBusy = errors.New("leased to another")
 // what it covered must stop, and its outcomes are no longer taken.
 var ErrLeaseLost = errors.New("lease is lost")
 
+// ErrDamaged means that the store's file is damaged: a part of it, or more,
+// cannot be read, and only a backup brings it back.
+var ErrDamaged = errors.New("the database file is damaged: stop the connector and restore the data directory from a backup (docs/operations.md, backup and restore)")
+
 // ErrClosed means that the store is closed.
 var ErrClosed = errors.New("store is closed")

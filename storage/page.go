@@ -1,8 +1,12 @@
 package storage
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"strconv"
+
+	"github.com/openkoo/connector/directory"
 )
 
 // maxPage bounds the entries of a page.
@@ -37,4 +41,43 @@ func DecodeCursor(cursor string, n int) ([]string, error) {
 		return nil, ErrBadCursor
 	}
 	return parts, nil
+}
+
+// DecodeDecisions reads a page of a push's decisions, which are kept as one JSON
+// array, empty for none. It decodes those of the page alone.
+func DecodeDecisions(text []byte, page Page) (decisions []directory.Decision, next string, err error) {
+	from := 0
+	if page.Cursor != "" {
+		parts, err := DecodeCursor(page.Cursor, 1)
+		if err != nil {
+			return nil, "", err
+		}
+		if from, err = strconv.Atoi(parts[0]); err != nil || from < 0 {
+			return nil, "", ErrBadCursor
+		}
+	}
+	if len(text) == 0 {
+		return nil, "", nil
+	}
+	reader := json.NewDecoder(bytes.NewReader(text))
+	if _, err := reader.Token(); err != nil { // the array's beginning
+		return nil, "", err
+	}
+	var passed json.RawMessage
+	for n := 0; reader.More(); n++ {
+		switch {
+		case n < from:
+			err = reader.Decode(&passed)
+		case n == from+page.Size():
+			return decisions, EncodeCursor(strconv.Itoa(n)), nil
+		default:
+			var one directory.Decision
+			err = reader.Decode(&one)
+			decisions = append(decisions, one)
+		}
+		if err != nil {
+			return nil, "", err
+		}
+	}
+	return decisions, "", nil
 }

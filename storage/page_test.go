@@ -1,11 +1,14 @@
 package storage_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/storage"
 )
 
@@ -39,4 +42,35 @@ func FuzzDecodeCursor(f *testing.F) {
 		}
 		require.Len(t, parts, 2)
 	})
+}
+
+// Pages of decisions are all of them, each once, in their order.
+func TestDecodeDecisions_PagesAreTheWhole(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(r *rapid.T) {
+		var all, paged []directory.Decision
+		for i := range rapid.IntRange(0, 20).Draw(r, "decisions") {
+			all = append(all, directory.Decision{Kind: directory.KindUser, Key: fmt.Sprint(i), Action: directory.ActionCreate})
+		}
+		var text []byte
+		if all != nil {
+			var err error
+			text, err = json.Marshal(all)
+			require.NoError(r, err)
+		}
+		page := storage.Page{Limit: rapid.IntRange(1, 7).Draw(r, "limit")}
+		for first := true; first || page.Cursor != ""; first = false {
+			part, next, err := storage.DecodeDecisions(text, page)
+			require.NoError(r, err)
+			require.LessOrEqual(r, len(part), page.Limit)
+			paged, page.Cursor = append(paged, part...), next
+		}
+		require.Equal(r, all, paged)
+	})
+	for _, cursor := range []string{"!", storage.EncodeCursor("x"), storage.EncodeCursor("-1"), storage.EncodeCursor("1", "2")} {
+		_, _, err := storage.DecodeDecisions([]byte("[]"), storage.Page{Cursor: cursor})
+		require.ErrorIs(t, err, storage.ErrBadCursor)
+	}
+	_, _, err := storage.DecodeDecisions([]byte(`[{"kind":`), storage.Page{})
+	require.Error(t, err)
 }

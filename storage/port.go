@@ -184,8 +184,14 @@ type Fanout interface {
 
 	// Replay makes dead or retrying slots that match pending, at once, and
 	// returns how many. Kept ones only if the filter asks for them: their
-	// removal is then asked for anew.
+	// removal is then asked for anew. Pending ones only if it asks for them, too:
+	// they are due at once anyway, unless a clock was wrong.
 	Replay(ctx context.Context, filter DeliveryFilter) (int, error)
+
+	// Hasten makes due now the pending and retrying slots that are due after
+	// latest, and returns how many: no slot is put off so far but by a clock that
+	// was wrong then. It costs as much as there are open slots.
+	Hasten(ctx context.Context, latest time.Time) (int, error)
 
 	// Tenant reads the scope's tenant for rendering users.
 	Tenant(ctx context.Context, scope directory.Scope) (directory.Tenant, bool, error)
@@ -259,6 +265,9 @@ type Change struct {
 type Journal interface {
 	Pushes(ctx context.Context, filter PushFilter, page Page) ([]Record, string, error) // newest first
 	Push(ctx context.Context, id string) (Record, []directory.Decision, error)          // ErrNotFound
+	// PushPage is Push with a part of the decisions only, and the next page's
+	// cursor: a long list has a million.
+	PushPage(ctx context.Context, id string, page Page) (Record, []directory.Decision, string, error)
 	// Body is a push as it arrived. ErrNotFound if there is no such push.
 	Body(ctx context.Context, id string) ([]byte, error)
 }
@@ -282,6 +291,15 @@ type Reader interface {
 	// read (of the scope, or of all), oldest when the oldest open slot left
 	// SlotDelivered.
 	Counts(ctx context.Context, targetName string, scope *directory.Scope) (TargetCounts, error)
+	// CountsOf is Counts for each of some targets in each of some scopes, in a few
+	// requests however many those are. Where a target has no slot it may be left out.
+	CountsOf(ctx context.Context, targetNames []string, scopes []directory.Scope) (map[CountsKey]TargetCounts, error)
+}
+
+// CountsKey is whose counts they are.
+type CountsKey struct {
+	Target string
+	Scope  directory.Scope
 }
 
 // TargetCounts is how far a target has come.

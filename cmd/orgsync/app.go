@@ -51,6 +51,8 @@ type app struct {
 	instances *instance.Service
 	fanout    *fanout.Fanout
 	http      *http.Server
+	// longestWait is how far ahead a delivery is put off at the most.
+	longestWait time.Duration
 }
 
 // newApp wires a validated configuration. It opens the store first: whoever has
@@ -118,6 +120,7 @@ func (a *app) wire(keyring secrets.Keyring) error {
 	if err != nil {
 		return err
 	}
+	a.longestWait = fanout.LongestWait(targets)
 	options := fanout.Options{Logger: a.logger, Registerer: registry}
 	if a.shared {
 		options.Coordination = a.coordination
@@ -179,6 +182,7 @@ func (a *app) run(ctx context.Context, listener net.Listener) (err error) {
 	group.Go(func() error { return a.fanout.Run(ctx) })
 	group.Go(func() error { return a.instances.Run(ctx) })
 	group.Go(func() error { return a.sweep(ctx) })
+	group.Go(func() error { return a.hasten(ctx, time.Now) })
 	group.Go(func() error { return a.adopt(ctx, adoptInterval, adoptAge) })
 	group.Go(func() error {
 		if err := a.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -230,6 +234,33 @@ func (a *app) adopt(ctx context.Context, every, age time.Duration) error {
 			return nil
 		case <-ticker.C:
 			a.recover(ctx, age)
+		}
+	}
+}
+
+// hastenInterval is how often to look for deliveries that a wrong clock has put
+// off.
+const hastenInterval = time.Hour
+
+// hasten makes due, at start and hourly, what was put off by a clock that was
+// ahead then: it would wait until that time comes.
+func (a *app) hasten(ctx context.Context, now func() time.Time) error {
+	ticker := time.NewTicker(hastenInterval)
+	defer ticker.Stop()
+	for {
+		n, err := a.store.Hasten(ctx, now().Add(a.longestWait))
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			a.logger.Error("cannot look for deliveries that a wrong clock has put off; trying again later", "error", err)
+		case n > 0:
+			a.logger.Warn("deliveries were put off by a clock that was ahead; they are due now", "count", n)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
 		}
 	}
 }

@@ -98,19 +98,26 @@ func listPushes(ctx context.Context, w io.Writer, client *apiClient, query url.V
 }
 
 func showPush(ctx context.Context, w io.Writer, client *apiClient, id string) error {
-	var push struct {
-		storage.Record
-		Decisions []directory.Decision
-	}
-	if err := client.call(ctx, "GET", "/pushes/"+url.PathEscape(id), nil, nil, &push); err != nil {
-		return err
-	}
-	fmt.Fprintf(w, "%s of %s, received %s: %s (%s).\n", push.Kind, push.Scope, push.ReceivedAt.Local().Format(time.DateTime), push.Result, inWords(push.Counts))
-	if push.Note != "" {
-		fmt.Fprintln(w, push.Note)
-	}
-	for _, d := range push.Decisions {
-		fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("  %-8s %s %s  %s", d.Action, d.Kind, d.Key, d.Reason), " "))
+	query := url.Values{"limit": {strconv.Itoa(maxJournal)}}
+	for first := true; first || query.Get("cursor") != ""; first = false {
+		var push struct {
+			storage.Record
+			Decisions []directory.Decision
+			Cursor    string
+		}
+		if err := client.call(ctx, "GET", "/pushes/"+url.PathEscape(id), query, nil, &push); err != nil {
+			return err
+		}
+		if first {
+			fmt.Fprintf(w, "%s of %s, received %s: %s (%s).\n", push.Kind, push.Scope, push.ReceivedAt.Local().Format(time.DateTime), push.Result, inWords(push.Counts))
+			if push.Note != "" {
+				fmt.Fprintln(w, push.Note)
+			}
+		}
+		for _, d := range push.Decisions {
+			fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("  %-8s %s %s  %s", d.Action, d.Kind, d.Key, d.Reason), " "))
+		}
+		query.Set("cursor", push.Cursor)
 	}
 	return nil
 }

@@ -216,3 +216,15 @@ func TestAPushIsUndone(t *testing.T) {
 	require.Contains(t, r.out, "except for 30 deletions.\nThe guard holds them: orgsync holds approve ")
 	require.Len(t, listed[any](t, s, "/departments"), 60)
 }
+
+// What a push did is shown whole, however many pages of the API that takes.
+func TestJournal_PagesThroughALongPush(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	require.NoError(t, s.pushFile(t, "full", "", "d.csv", departments(maxJournal+5)).err)
+	id := listed[struct{ ID string }](t, s, "/pushes")[0].ID
+	r := s.operate(t, "journal", id)
+	require.NoError(t, r.err)
+	require.Equal(t, 1, strings.Count(r.out, "allOrgSync of"))
+	require.Equal(t, maxJournal+5, strings.Count(r.out, "  create   department "))
+}

@@ -15,7 +15,7 @@ var advice = map[int]string{
 	sqlite3.SQLITE_FULL:     "make room on the disk of the data directory",
 	sqlite3.SQLITE_READONLY: "make the data directory writable",
 	sqlite3.SQLITE_IOERR:    "look after the disk of the data directory",
-	sqlite3.SQLITE_CORRUPT:  "restore the data directory from a backup",
+	sqlite3.SQLITE_CORRUPT:  "the database file is damaged: stop the connector and restore the data directory from a backup",
 }
 
 // primary is the part of a result code that says what is wrong.

@@ -2,6 +2,8 @@ package embedded
 
 import (
 	"context"
+	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -34,7 +36,7 @@ func (s *Store) deliveryPlaces(ctx context.Context, f storage.DeliveryFilter) ([
 	if f.State != 0 {
 		where += " AND c." + f.State.String() + " > 0"
 	}
-	rows, err := s.read.QueryContext(ctx, "SELECT c.target, s.id, s.dataset, s.instance_id, s.tenant_id"+
+	rows, err := s.api.QueryContext(ctx, "SELECT c.target, s.id, s.dataset, s.instance_id, s.tenant_id"+
 		" FROM slot_counts c JOIN scopes s ON s.id = c.scope WHERE "+where+" ORDER BY c.target, s.id", args...)
 	if err != nil {
 		return nil, fmt.Errorf("find slots: %w", err)
@@ -48,7 +50,7 @@ func (s *Store) deliveryPlaces(ctx context.Context, f storage.DeliveryFilter) ([
 		}
 		places = append(places, p)
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return nil, fmt.Errorf("find slots: %w", err)
 	}
 	return places, nil
@@ -76,7 +78,7 @@ func (s *Store) slotsAt(ctx context.Context, f storage.DeliveryFilter, place del
 	if f.Key != "" {
 		where, args = where+" AND t.kind IN (1, 2, 3, 4) AND t.key = ?", append(args, f.Key)
 	}
-	rows, err := s.read.QueryContext(ctx, "SELECT "+slotColumns+" FROM slots t WHERE "+where+" ORDER BY t.kind, t.key LIMIT ?", append(args, limit)...)
+	rows, err := s.api.QueryContext(ctx, "SELECT "+slotColumns+" FROM slots t WHERE "+where+" ORDER BY t.kind, t.key LIMIT ?", append(args, limit)...)
 	if err != nil {
 		return nil, fmt.Errorf("read slots: %w", err)
 	}
@@ -92,7 +94,7 @@ func (s *Store) slotsAt(ctx context.Context, f storage.DeliveryFilter, place del
 		setTimes(&slot, times)
 		slots = append(slots, slot)
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return nil, fmt.Errorf("read slots: %w", err)
 	}
 	return slots, nil
@@ -154,7 +156,7 @@ func (s *Store) Counts(ctx context.Context, targetName string, scope *directory.
 	where, args := "target = ?", []any{targetName}
 	feed, feedArgs := "seq > COALESCE((SELECT seq FROM relays WHERE target = ?), 0)", []any{targetName}
 	if scope != nil {
-		id, err := s.scopeOf(ctx, s.read, *scope)
+		id, err := s.scopeOf(ctx, s.api, *scope)
 		if errors.Is(err, errUnknownScope) {
 			return counts, nil
 		}
@@ -166,13 +168,104 @@ func (s *Store) Counts(ctx context.Context, targetName string, scope *directory.
 	}
 	// The feed first: a change that becomes a slot in between is then counted
 	// twice, never not at all, so that nothing looks synced that is not.
-	if err := s.read.QueryRowContext(ctx, "SELECT COUNT(*) FROM entities WHERE "+feed, feedArgs...).Scan(&counts.Unrelayed); err != nil {
+	if err := s.api.QueryRowContext(ctx, "SELECT COUNT(*) FROM entities WHERE "+feed, feedArgs...).Scan(&counts.Unrelayed); err != nil {
 		return counts, fmt.Errorf("count unrelayed changes of %s: %w", targetName, err)
 	}
 	if err := s.countStates(ctx, where, args, counts.Slots); err != nil {
 		return counts, fmt.Errorf("count slots of %s: %w", targetName, err)
 	}
 	return counts, s.troubles(ctx, where, args, &counts)
+}
+
+// The counts of many targets, ?1, in many scopes, ?2. Those of the feed are read
+// first, as in Counts.
+const (
+	unrelayedOf = "SELECT n.value, e.scope, COUNT(*) FROM json_each(?1) n CROSS JOIN entities e INDEXED BY entities_seq" +
+		" WHERE e.seq > COALESCE((SELECT seq FROM relays WHERE target = n.value), 0) AND e.scope IN (" + keysOf + "2)) GROUP BY n.value, e.scope"
+	troubled = "c.pending + c.retrying + c.waiting + c.dead > 0"
+	oldestOf = "CASE WHEN " + troubled + " THEN (SELECT MIN(dirty_since) FROM slots WHERE target = c.target AND scope = c.scope AND " + isOpen + ") END"
+	failedOf = "CASE WHEN " + troubled + " THEN (SELECT last_error FROM slots WHERE target = c.target AND scope = c.scope AND last_error <> '' AND failed_at > 0 ORDER BY failed_at DESC LIMIT 1) END"
+	countsOf = " FROM slot_counts c WHERE c.target IN (" + keysOf + "1)) AND c.scope IN (" + keysOf + "2))"
+)
+
+// CountsOf implements storage.Reader.
+func (s *Store) CountsOf(ctx context.Context, targetNames []string, scopes []directory.Scope) (map[storage.CountsKey]storage.TargetCounts, error) {
+	found := make(map[storage.CountsKey]storage.TargetCounts, len(targetNames)*len(scopes))
+	named := make(map[int64]directory.Scope, len(scopes))
+	ids := make([]int64, 0, len(scopes))
+	for _, scope := range scopes {
+		id, ok, err := s.knownScope(ctx, s.api, scope)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			named[id], ids = scope, append(ids, id)
+		}
+	}
+	list, err := json.Marshal(ids)
+	if err != nil {
+		return nil, fmt.Errorf("count slots: %w", err)
+	}
+	targets := listOf(targetNames)
+	if err := s.countUnrelayed(ctx, targets, string(list), named, found); err != nil {
+		return nil, fmt.Errorf("count unrelayed changes: %w", err)
+	}
+	if err := s.countPlaces(ctx, targets, string(list), named, found); err != nil {
+		return nil, fmt.Errorf("count slots: %w", err)
+	}
+	return found, nil
+}
+
+func (s *Store) countUnrelayed(ctx context.Context, targets, ids string, named map[int64]directory.Scope, found map[storage.CountsKey]storage.TargetCounts) error {
+	rows, err := s.api.QueryContext(ctx, unrelayedOf, targets, ids)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var key storage.CountsKey
+		var id int64
+		var counts storage.TargetCounts
+		if err := rows.Scan(&key.Target, &id, &counts.Unrelayed); err != nil {
+			return err
+		}
+		key.Scope = named[id]
+		found[key] = counts
+	}
+	return advised(rows.Err())
+}
+
+func (s *Store) countPlaces(ctx context.Context, targets, ids string, named map[int64]directory.Scope, found map[storage.CountsKey]storage.TargetCounts) error {
+	states := storage.SlotStates()
+	columns, numbers := make([]string, len(states)), make([]int, len(states))
+	var key storage.CountsKey
+	var id int64
+	var oldest sql.NullInt64
+	var failed sql.NullString
+	into := []any{&key.Target, &id, &oldest, &failed}
+	for i, state := range states {
+		columns[i], into = state.String(), append(into, &numbers[i]) // the columns have the states' names
+	}
+	rows, err := s.api.QueryContext(ctx, "SELECT c.target, c.scope, "+oldestOf+", "+failedOf+", "+strings.Join(columns, ", ")+countsOf, targets, ids)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			return err
+		}
+		key.Scope = named[id]
+		counts := found[key]
+		counts.Slots, counts.Oldest, counts.LastError = make(storage.SlotCounts), fromMillis(oldest.Int64), failed.String
+		for i, state := range states {
+			if numbers[i] > 0 {
+				counts.Slots[state] = numbers[i]
+			}
+		}
+		found[key] = counts
+	}
+	return advised(rows.Err())
 }
 
 // countStates adds up the counters of the places that match.
@@ -183,7 +276,7 @@ func (s *Store) countStates(ctx context.Context, where string, args []any, count
 	for i, state := range states {
 		sums[i], into[i] = "COALESCE(SUM("+state.String()+"), 0)", &numbers[i] // the columns have the states' names
 	}
-	err := s.read.QueryRowContext(ctx, "SELECT "+strings.Join(sums, ", ")+" FROM slot_counts WHERE "+where, args...).Scan(into...)
+	err := s.api.QueryRowContext(ctx, "SELECT "+strings.Join(sums, ", ")+" FROM slot_counts WHERE "+where, args...).Scan(into...)
 	for i, state := range states {
 		if numbers[i] > 0 {
 			counts[state] = numbers[i]
@@ -197,7 +290,7 @@ func (s *Store) countStates(ctx context.Context, where string, args []any, count
 func (s *Store) troubles(ctx context.Context, where string, args []any, counts *storage.TargetCounts) error {
 	const scopes = "(SELECT target, scope FROM slot_counts WHERE pending + retrying + waiting + dead > 0 AND "
 	var oldest *int64
-	err := s.read.QueryRowContext(ctx, "SELECT MIN((SELECT MIN(dirty_since) FROM slots WHERE target = c.target AND scope = c.scope AND "+isOpen+")) FROM "+
+	err := s.api.QueryRowContext(ctx, "SELECT MIN((SELECT MIN(dirty_since) FROM slots WHERE target = c.target AND scope = c.scope AND "+isOpen+")) FROM "+
 		scopes+where+") c", args...).Scan(&oldest)
 	if err != nil {
 		return fmt.Errorf("find oldest slot: %w", err)
@@ -205,7 +298,7 @@ func (s *Store) troubles(ctx context.Context, where string, args []any, counts *
 	if oldest != nil {
 		counts.Oldest = fromMillis(*oldest)
 	}
-	err = s.read.QueryRowContext(ctx, "SELECT t.last_error FROM "+scopes+where+") c CROSS JOIN slots t ON t.target = c.target AND t.scope = c.scope AND t.last_error <> '' AND t.failed_at > 0"+
+	err = s.api.QueryRowContext(ctx, "SELECT t.last_error FROM "+scopes+where+") c CROSS JOIN slots t ON t.target = c.target AND t.scope = c.scope AND t.last_error <> '' AND t.failed_at > 0"+
 		" AND t.failed_at = (SELECT MAX(failed_at) FROM slots WHERE target = c.target AND scope = c.scope AND last_error <> '')"+
 		" ORDER BY t.failed_at DESC LIMIT 1", args...).Scan(&counts.LastError)
 	if err != nil && !errors.Is(err, errNoRows) {

@@ -55,7 +55,7 @@ func (s *Store) dumpPart(ctx context.Context, query string, scan func(context.Co
 			return false
 		}
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		yield(storage.Dumped{}, fmt.Errorf("dump: %w", err))
 		return false
 	}

@@ -44,7 +44,7 @@ func dumpEpoch(_ context.Context, rows *sql.Rows) (d storage.Dumped, err error) 
 func (s *Store) checkPlace(ctx context.Context, place storage.Place) error {
 	last := sql.NullInt64{}
 	if place.Epoch != "" {
-		err := s.read.QueryRowContext(ctx, "SELECT until FROM feed_epochs WHERE id = ?", place.Epoch).Scan(&last)
+		err := s.api.QueryRowContext(ctx, "SELECT until FROM feed_epochs WHERE id = ?", place.Epoch).Scan(&last)
 		switch {
 		case errors.Is(err, sql.ErrNoRows):
 			return storage.ErrFeedSetBack
@@ -63,7 +63,7 @@ func (s *Store) checkPlace(ctx context.Context, place storage.Place) error {
 
 // epoch is the present one, empty before the first change.
 func (s *Store) epoch(ctx context.Context) (id string, err error) {
-	err = s.read.QueryRowContext(ctx, "SELECT id FROM feed_epochs WHERE until IS NULL").Scan(&id)
+	err = s.api.QueryRowContext(ctx, "SELECT id FROM feed_epochs WHERE until IS NULL").Scan(&id)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return "", fmt.Errorf("read epoch of the change feed: %w", err)
 	}
@@ -91,7 +91,7 @@ func (s *Store) Changes(ctx context.Context, after storage.Place, limit int) ([]
 
 // changesAfter also returns the place of the last one, which may be left out.
 func (s *Store) changesAfter(ctx context.Context, after int64, limit int) (changes []storage.Change, last int64, err error) {
-	rows, err := s.read.QueryContext(ctx, "SELECT e.scope, "+entityColumns+" FROM entities e WHERE seq > ? ORDER BY seq LIMIT ?", after, storage.Page{Limit: limit}.Size())
+	rows, err := s.api.QueryContext(ctx, "SELECT e.scope, "+entityColumns+" FROM entities e WHERE seq > ? ORDER BY seq LIMIT ?", after, storage.Page{Limit: limit}.Size())
 	if err != nil {
 		return nil, after, fmt.Errorf("read change feed: %w", err)
 	}
@@ -104,7 +104,7 @@ func (s *Store) changesAfter(ctx context.Context, after int64, limit int) (chang
 		if err := e.scan(rows, &scopeID); err != nil {
 			return nil, after, fmt.Errorf("read change feed: %w", err)
 		}
-		scope, err := s.scopeName(ctx, s.read, scopeID)
+		scope, err := s.scopeName(ctx, s.api, scopeID)
 		if err != nil {
 			return nil, after, err
 		}
@@ -116,7 +116,7 @@ func (s *Store) changesAfter(ctx context.Context, after int64, limit int) (chang
 		}
 		changes = append(changes, change)
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return nil, after, fmt.Errorf("read change feed: %w", err)
 	}
 	return changes, last, unreadable.Err()

@@ -156,5 +156,5 @@ func texts(ctx context.Context, db *sql.DB, query string) (all []string, err err
 		}
 		all = append(all, strings.TrimSpace(text))
 	}
-	return all, rows.Err()
+	return all, advised(rows.Err())
 }

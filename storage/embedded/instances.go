@@ -91,7 +91,7 @@ func (s *Store) ChangeInstance(ctx context.Context, dataset directory.Dataset, i
 
 // Instance implements storage.Instances.
 func (s *Store) Instance(ctx context.Context, dataset directory.Dataset, id string) (directory.Instance, error) {
-	return readInstance(ctx, s.read, dataset, id)
+	return readInstance(ctx, s.api, dataset, id)
 }
 
 // Instances implements storage.Instances.
@@ -145,7 +145,7 @@ func (s *Store) queryInstances(ctx context.Context, where string, args ...any) (
 		}
 		found = append(found, instance)
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return nil, fmt.Errorf("list instances: %w", err)
 	}
 	return found, nil

@@ -18,7 +18,11 @@ var errNoRows = sql.ErrNoRows
 // Accept implements storage.Intake.
 func (s *Store) Accept(ctx context.Context, record storage.Record, raw []byte) error {
 	packed := blob.Pack(raw)
-	return s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+	write := s.writer.do
+	if len(packed) > largeRaw {
+		write = s.writer.doLong
+	}
+	return write(ctx, func(ctx context.Context, t *tx) error {
 		id, err := s.scopeID(ctx, t, record.Scope)
 		if err != nil {
 			return err
@@ -143,7 +147,7 @@ func (s *Store) ApplyAccepted(ctx context.Context, pushID string, plan storage.P
 	if err != nil {
 		return nil, err
 	}
-	err = s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+	err = s.writer.doLong(ctx, func(ctx context.Context, t *tx) error {
 		o, err := outcomeOf(t, planned, decisions)
 		if err != nil {
 			return err
@@ -247,7 +251,7 @@ func (s *Store) Decide(ctx context.Context, pushID, note string, plan func(conte
 	if err != nil {
 		return nil, err
 	}
-	err = s.writer.do(ctx, func(ctx context.Context, t *tx) error {
+	err = s.writer.doLong(ctx, func(ctx context.Context, t *tx) error {
 		// The decided push's own result comes first: clearing the hold below
 		// would call it replaced.
 		if _, err := t.exec(ctx, "UPDATE journal SET result = ?, note = CASE note WHEN '' THEN ? ELSE note || '; ' || ? END, decided_at = ? WHERE id = ?",
@@ -275,7 +279,7 @@ func scanRecord(rows interface{ Scan(...any) error }, more ...any) (r storage.Re
 	into := []any{&r.ID, &scopeID, &r.Scope.Dataset, &r.Scope.InstanceID, &r.Scope.TenantID, &r.Kind, &r.Flag, &r.SourceTime,
 		&received, &applied, &r.Phase, &r.Result, &counts, &r.Note, &decided, &r.Size}
 	if err := rows.Scan(append(into, more...)...); err != nil {
-		return r, 0, err
+		return r, 0, advised(err)
 	}
 	r.ReceivedAt, r.AppliedAt, r.DecidedAt = fromMillis(received), fromMillis(applied), fromMillis(decided)
 	if counts != "" {

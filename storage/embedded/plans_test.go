@@ -74,7 +74,9 @@ var allowed = map[string]string{
 	"FROM journal j JOIN scopes s ON s.id = j.scope WHERE 1":                                           "a page of the newest",
 	"FROM scopes s CROSS JOIN journal j":                                                               "one tenant's own pushes",
 	"SELECT MIN(dirty_since)":                                                                          "the first of an index",
+	"AND state <> 8 AND due_at > ?2":                                                                   "the open slots of all targets, hourly: most are due soon",
 	"SELECT MIN(due_at)":                                                                               "the first of an index",
+	"SELECT (SELECT COUNT(*) FROM scopes)":                                                             "a load asks once whether the store is empty",
 	"SELECT MIN(scope)":                                                                                "the first of an index",
 	"SELECT MAX(failed_at)":                                                                            "the last of an index",
 }

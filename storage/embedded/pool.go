@@ -8,8 +8,11 @@ import (
 )
 
 const (
-	// readers bounds the connections that read at once.
-	readers = 4
+	// readers bounds the connections that read at once, apiReaders those of the
+	// API: whatever the deliveries of many targets read, it has them to itself, and
+	// no more.
+	readers    = 4
+	apiReaders = 2
 	// maxPrepared bounds the statements that they keep. The program has fewer,
 	// but for combinations of filters.
 	maxPrepared = 200
@@ -23,13 +26,13 @@ type pool struct {
 	prepared map[string]*sql.Stmt
 }
 
-func openPool(driver, dsn string) (*pool, error) {
+func openPool(driver, dsn string, connections int) (*pool, error) {
 	db, err := sql.Open(driver, dsn)
 	if err != nil {
 		return nil, err
 	}
-	db.SetMaxOpenConns(readers)
-	db.SetMaxIdleConns(readers)
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
 	return &pool{DB: db, prepared: make(map[string]*sql.Stmt)}, nil
 }
 
@@ -58,6 +61,11 @@ func (p *pool) stmt(ctx context.Context, query string) *sql.Stmt {
 
 // QueryContext implements querier.
 func (p *pool) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	rows, err := p.query(ctx, query, args...)
+	return rows, advised(err)
+}
+
+func (p *pool) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
 	if stmt := p.stmt(ctx, query); stmt != nil {
 		return stmt.QueryContext(ctx, args...)
 	}

@@ -28,7 +28,7 @@ func (s *Store) States(ctx context.Context, f storage.EntityFilter, page storage
 		}
 		where, args = where+" AND (tenant_id, instance_id) > (?, ?)", append(args, anys(parts)...)
 	}
-	rows, err := s.read.QueryContext(ctx, "SELECT "+stateColumns+" FROM scopes s WHERE "+where+" AND "+seenScope+
+	rows, err := s.api.QueryContext(ctx, "SELECT "+stateColumns+" FROM scopes s WHERE "+where+" AND "+seenScope+
 		" ORDER BY tenant_id, instance_id LIMIT ?", append(args, limit+1)...)
 	if err != nil {
 		return nil, "", fmt.Errorf("list states: %w", err)
@@ -46,7 +46,7 @@ func (s *Store) States(ctx context.Context, f storage.EntityFilter, page storage
 		}
 		states = append(states, state)
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return nil, "", fmt.Errorf("list states: %w", err)
 	}
 	if len(states) <= limit {
@@ -114,7 +114,7 @@ func listPart[T any](ctx context.Context, s *Store, kind directory.Kind, f stora
 	if f.Parent != nil {
 		index = "INDEXED BY entities_parent "
 	}
-	rows, err := s.read.QueryContext(ctx, "SELECT s.dataset, s.instance_id, s.tenant_id, "+entityColumns+
+	rows, err := s.api.QueryContext(ctx, "SELECT s.dataset, s.instance_id, s.tenant_id, "+entityColumns+
 		" FROM scopes s CROSS JOIN entities e "+index+"ON e.scope = s.id WHERE "+where+" ORDER BY s.tenant_id, s.instance_id, e.key LIMIT ?", append(args, limit)...)
 	if err != nil {
 		return nil, fmt.Errorf("list entities: %w", err)
@@ -131,7 +131,7 @@ func listPart[T any](ctx context.Context, s *Store, kind directory.Kind, f stora
 		one.Entity, one.unread = decode(&e)
 		found = append(found, one)
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return nil, fmt.Errorf("list entities: %w", err)
 	}
 	return found, nil
@@ -195,7 +195,7 @@ func (s *Store) Pushes(ctx context.Context, f storage.PushFilter, page storage.P
 		// By its own pushes, not by everybody's.
 		from = "scopes s CROSS JOIN journal j INDEXED BY journal_scope ON j.scope = s.id"
 	}
-	rows, err := s.read.QueryContext(ctx, "SELECT "+recordColumns+" FROM "+from+" WHERE "+where+" ORDER BY j.id DESC LIMIT ?", append(args, limit+1)...)
+	rows, err := s.api.QueryContext(ctx, "SELECT "+recordColumns+" FROM "+from+" WHERE "+where+" ORDER BY j.id DESC LIMIT ?", append(args, limit+1)...)
 	if err != nil {
 		return nil, "", fmt.Errorf("list pushes: %w", err)
 	}
@@ -208,7 +208,7 @@ func (s *Store) Pushes(ctx context.Context, f storage.PushFilter, page storage.P
 		}
 		records = append(records, record)
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return nil, "", fmt.Errorf("list pushes: %w", err)
 	}
 	if len(records) > limit {
@@ -219,14 +219,9 @@ func (s *Store) Pushes(ctx context.Context, f storage.PushFilter, page storage.P
 
 // Push implements storage.Reader.
 func (s *Store) Push(ctx context.Context, id string) (storage.Record, []directory.Decision, error) {
-	var packed []byte
-	record, _, err := s.record(ctx, s.read, id, &packed)
+	record, text, err := s.decided(ctx, id)
 	if err != nil {
 		return record, nil, err
-	}
-	text, err := blob.Unpack(packed)
-	if err != nil {
-		return record, nil, fmt.Errorf("push %s: %w", id, err)
 	}
 	var decisions []directory.Decision
 	if len(text) > 0 {
@@ -237,10 +232,37 @@ func (s *Store) Push(ctx context.Context, id string) (storage.Record, []director
 	return record, decisions, nil
 }
 
+// PushPage implements storage.Reader.
+func (s *Store) PushPage(ctx context.Context, id string, page storage.Page) (storage.Record, []directory.Decision, string, error) {
+	record, text, err := s.decided(ctx, id)
+	if err != nil {
+		return record, nil, "", err
+	}
+	decisions, next, err := storage.DecodeDecisions(text, page)
+	if err != nil {
+		return record, nil, "", fmt.Errorf("decisions of push %s: %w", id, err)
+	}
+	return record, decisions, next, nil
+}
+
+// decided reads a push and its decisions, as JSON.
+func (s *Store) decided(ctx context.Context, id string) (storage.Record, []byte, error) {
+	var packed []byte
+	record, _, err := s.record(ctx, s.api, id, &packed)
+	if err != nil {
+		return record, nil, err
+	}
+	text, err := blob.Unpack(packed)
+	if err != nil {
+		return record, nil, fmt.Errorf("push %s: %w", id, err)
+	}
+	return record, text, nil
+}
+
 // Body implements storage.Reader.
 func (s *Store) Body(ctx context.Context, id string) ([]byte, error) {
 	var packed []byte
-	err := s.read.QueryRowContext(ctx, "SELECT raw FROM journal WHERE id = ?", id).Scan(&packed)
+	err := s.api.QueryRowContext(ctx, "SELECT raw FROM journal WHERE id = ?", id).Scan(&packed)
 	if errors.Is(err, errNoRows) {
 		err = storage.ErrNotFound
 	}

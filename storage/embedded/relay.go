@@ -148,7 +148,7 @@ func (s *Store) nextChanges(ctx context.Context, t *tx, targetName string, limit
 		}
 		changes = append(changes, c)
 	}
-	return changes, cursor, rows.Err()
+	return changes, cursor, advised(rows.Err())
 }
 
 // dueSlots gathers the slots that changes make due, by where they are.
@@ -263,7 +263,7 @@ func (s *Store) readView(ctx context.Context, scope directory.Scope) (view, bool
 
 // State implements storage.Reader.
 func (s *Store) State(ctx context.Context, scope directory.Scope) (directory.State, error) {
-	return readState(ctx, s.read, scope)
+	return readState(ctx, s.api, scope)
 }
 
 var errUnknownScope = errors.New("scope is not known")

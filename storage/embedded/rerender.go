@@ -78,5 +78,5 @@ func renderedPlaces(rows *sql.Rows, from *place) (places []place, seen int, err 
 			places = append(places, *from)
 		}
 	}
-	return places, seen, errors.Join(rows.Err(), rows.Close())
+	return places, seen, errors.Join(advised(rows.Err()), rows.Close())
 }

@@ -80,7 +80,7 @@ func (s *Store) Resyncs(ctx context.Context, targetName string, page storage.Pag
 		}
 		all = append(all, one)
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return nil, "", fmt.Errorf("list resyncs of %s: %w", targetName, err)
 	}
 	if len(all) <= limit {

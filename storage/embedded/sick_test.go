@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/openkoo/connector/directory"
@@ -198,4 +199,41 @@ func TestPing_FailsOnceAPushFoundNoRoom(t *testing.T) {
 		require.Equal(t, benchScope, push.Scope)
 	}
 	require.NoError(t, applyDepartments(t.Context(), store, benchScope, "after", 1))
+}
+
+// Whatever else reads takes no connection from the API.
+func TestReader_HasConnectionsOfItsOwn(t *testing.T) {
+	t.Parallel()
+	store, err := embedded.Open(t.Context(), t.TempDir(), embedded.Options{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	require.NoError(t, applyDepartments(t.Context(), store, benchScope, "p", 1))
+	// Previews of as many tenants as there are connections, or more, that end when
+	// the API was answered.
+	answered := make(chan struct{})
+	reading := make(chan struct{}, 20)
+	var previews sync.WaitGroup
+	for range cap(reading) {
+		previews.Go(func() {
+			_, err := store.Preview(t.Context(), benchScope, func(context.Context, storage.View) (*directory.Plan, error) {
+				reading <- struct{}{}
+				<-answered
+				return &directory.Plan{}, nil
+			})
+			assert.NoError(t, err)
+		})
+	}
+	for range 4 {
+		<-reading
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	_, err = store.CountsOf(ctx, []string{"t"}, []directory.Scope{benchScope})
+	require.NoError(t, err)
+	_, _, err = store.Departments(ctx, storage.EntityFilter{Dataset: benchScope.Dataset}, storage.Page{})
+	require.NoError(t, err)
+	_, _, _, err = store.PushPage(ctx, "p", storage.Page{})
+	require.NoError(t, err)
+	close(answered)
+	previews.Wait()
 }

@@ -51,7 +51,7 @@ func (s *Store) DueScopes(ctx context.Context, targetName string, now time.Time)
 			next = fromMillis(int64(at))
 		}
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return nil, next, fmt.Errorf("find due scopes of %s: %w", targetName, err)
 	}
 	sortedScopes(due)
@@ -327,7 +327,7 @@ func remoteIDs(ctx context.Context, t *tx, lease storage.Lease, id int64, slots 
 			}
 			remotes[key] = remote
 		}
-		if err := rows.Err(); err != nil {
+		if err := advised(rows.Err()); err != nil {
 			return nil, fmt.Errorf("read remote ids: %w", err)
 		}
 	}
@@ -390,7 +390,7 @@ const replayStep = 500
 func (s *Store) Replay(ctx context.Context, filter storage.DeliveryFilter) (int, error) {
 	states := []storage.SlotState{storage.SlotRetrying, storage.SlotDead}
 	if filter.State != 0 {
-		if !slices.Contains(append(states, storage.SlotKept), filter.State) {
+		if !slices.Contains(append(states, storage.SlotKept, storage.SlotPending), filter.State) {
 			return 0, nil
 		}
 		states = []storage.SlotState{filter.State}
@@ -400,13 +400,32 @@ func (s *Store) Replay(ctx context.Context, filter storage.DeliveryFilter) (int,
 		filter.State = state
 		err := s.eachSlot(ctx, filter, func(ctx context.Context, t *tx, place deliveryPlace, slot *storage.Slot) error {
 			n, err := t.exec(ctx, "UPDATE slots SET state = 1, attempts = 0, due_at = ?, error_class = '', last_error = '', kept = 0,"+
-				" dirty_since = CASE state WHEN 7 THEN ? ELSE dirty_since END WHERE target = ? AND scope = ? AND kind = ? AND key = ? AND state IN (2, 5, 7)",
-				millis(t.now), millis(t.now), place.target, place.id, uint8(slot.Kind), slot.Key)
+				" dirty_since = CASE state WHEN 7 THEN ? ELSE MIN(dirty_since, ?) END WHERE target = ? AND scope = ? AND kind = ? AND key = ? AND state IN (1, 2, 5, 7)",
+				millis(t.now), millis(t.now), millis(t.now), place.target, place.id, uint8(slot.Kind), slot.Key)
 			total += int(n)
 			return err
 		})
 		if err != nil {
 			return total, fmt.Errorf("replay: %w", err)
+		}
+	}
+	return total, nil
+}
+
+// farAhead finds open slots that are due after a moment.
+const farAhead = "SELECT target, scope, kind, key FROM slots INDEXED BY slots_due WHERE " + isDue + " AND state <> 8 AND due_at > ?2 LIMIT ?3"
+
+// Hasten implements storage.Fanout.
+func (s *Store) Hasten(ctx context.Context, latest time.Time) (total int, err error) {
+	for n := int64(replayStep); n == replayStep; total += int(n) {
+		err := s.writer.do(ctx, func(ctx context.Context, t *tx) (err error) {
+			n, err = t.exec(ctx, "UPDATE slots SET due_at = ?1, dirty_since = MIN(dirty_since, ?1) WHERE (target, scope, kind, key) IN ("+farAhead+")",
+				millis(t.now), millis(latest), replayStep)
+			t.changed = t.changed || n > 0
+			return err
+		})
+		if err != nil {
+			return total, fmt.Errorf("make slots due that a wrong clock has put off: %w", err)
 		}
 	}
 	return total, nil

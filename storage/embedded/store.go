@@ -60,10 +60,13 @@ type Store struct {
 	lock    *flock.Flock
 	write   *sql.DB
 	read    *pool
+	api     *pool // of storage.Reader
 	writer  *writer
 	turns   turns
 	scopes  scopeIDs
 	leases  leases
+
+	check check
 
 	changed storage.Signal // to this process's listeners
 
@@ -117,6 +120,7 @@ func takeLock(path string) (*flock.Flock, error) {
 }
 
 func (s *Store) open(ctx context.Context, path string) error {
+	unclean := endedUncleanly(path)
 	// Made here so that it is never readable by others, not even for a moment.
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -141,7 +145,10 @@ func (s *Store) open(ctx context.Context, path string) error {
 			return errors.Join(fmt.Errorf("bound database: %w", err), conn.Close())
 		}
 	}
-	if s.read, err = openPool(s.options.driver, dsn(path, true, s.options.patience)); err != nil {
+	if s.read, err = openPool(s.options.driver, dsn(path, true, s.options.patience), readers); err != nil {
+		return errors.Join(fmt.Errorf("open database: %w", err), conn.Close())
+	}
+	if s.api, err = openPool(s.options.driver, dsn(path, true, s.options.patience), apiReaders); err != nil {
 		return errors.Join(fmt.Errorf("open database: %w", err), conn.Close())
 	}
 	var seq int64
@@ -149,6 +156,9 @@ func (s *Store) open(ctx context.Context, path string) error {
 		return errors.Join(fmt.Errorf("read database %s: %w", path, err), conn.Close())
 	}
 	s.writer = startWriter(conn, seq, s.options, s.changed.Announce)
+	if unclean {
+		s.check.start(s.options, path)
+	}
 	return nil
 }
 
@@ -207,6 +217,7 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 // Close waits for the write under way and closes the database.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
+		s.check.stop()
 		s.writer.close()
 		s.closeErr = s.closeFiles()
 	})
@@ -215,8 +226,10 @@ func (s *Store) Close() error {
 
 func (s *Store) closeFiles() error {
 	var errs []error
-	if s.read != nil {
-		errs = append(errs, s.read.Close())
+	for _, connections := range []*pool{s.read, s.api} {
+		if connections != nil {
+			errs = append(errs, connections.Close())
+		}
 	}
 	if s.write != nil {
 		errs = append(errs, s.write.Close())
@@ -230,6 +243,9 @@ func (s *Store) closeFiles() error {
 // room where there is none for a push: once a write has found none, Ping asks for
 // as much as a push does.
 func (s *Store) Ping(ctx context.Context) error {
+	if s.check.damaged.Load() {
+		return fmt.Errorf("ping: %w", storage.ErrDamaged)
+	}
 	if s.writer.full.Load() {
 		if err := s.probeRoom(ctx); err != nil {
 			return fmt.Errorf("ping: %w", err)

@@ -109,7 +109,7 @@ func sweepTombstones(ctx context.Context, t *tx, before int64, from *place) (n i
 			told = append(told, *from)
 		}
 	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+	if err := errors.Join(advised(rows.Err()), rows.Close()); err != nil {
 		return 0, false, err
 	}
 	for _, dead := range told {
@@ -180,7 +180,7 @@ func (s *Store) testScopes(ctx context.Context) (map[int64]directory.Scope, erro
 		}
 		scopes[id] = scope
 	}
-	return scopes, rows.Err()
+	return scopes, advised(rows.Err())
 }
 
 // expireSome expires the next entities of the scope of from. Departments that
@@ -205,7 +205,7 @@ func (s *Store) expireSome(ctx context.Context, t *tx, before int64, from *place
 		n++
 		from.kind, from.key = e.kind, e.key
 	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil || n == 0 {
+	if err := errors.Join(advised(rows.Err()), rows.Close()); err != nil || n == 0 {
 		return 0, false, err
 	}
 	if err := detach(ctx, t, from.scope, plan, before); err != nil {

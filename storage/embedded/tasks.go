@@ -94,7 +94,7 @@ func eachTask(ctx context.Context, q querier, scan *taskScan, do func(storage.Ta
 		}
 		do(task)
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return fmt.Errorf("read slots: %w", err)
 	}
 	return nil

@@ -40,7 +40,7 @@ type row struct {
 }
 
 func (e *row) scan(rows interface{ Scan(...any) error }, before ...any) error {
-	return rows.Scan(append(before, &e.kind, &e.key, &e.name, &e.parent, &e.flags, &e.version, &e.seq, &e.sourceTime, &e.change, &e.data)...)
+	return advised(rows.Scan(append(before, &e.kind, &e.key, &e.name, &e.parent, &e.flags, &e.version, &e.seq, &e.sourceTime, &e.change, &e.data)...))
 }
 
 func (e *row) meta() directory.Meta {
@@ -146,7 +146,7 @@ func scanState(rows interface{ Scan(...any) error }) (s directory.State, unreada
 	err = rows.Scan(&s.Scope.Dataset, &s.Scope.InstanceID, &s.Scope.TenantID, &s.FullTime, &s.FullDigest,
 		&s.Departments, &s.ParentMissing, &s.Users, &s.Applications, &s.Seq, &hold, &full, &incremental)
 	if err != nil {
-		return s, nil, err
+		return s, nil, advised(err)
 	}
 	return s, errors.Join(decodePart(hold, &s.Hold), decodePart(full, &s.LastFull), decodePart(incremental, &s.LastIncremental)), nil
 }
@@ -226,7 +226,7 @@ func (v view) Departments(ctx context.Context) iter.Seq2[directory.Department, e
 				return
 			}
 		}
-		if err := rows.Err(); err != nil {
+		if err := advised(rows.Err()); err != nil {
 			yield(directory.Department{}, fmt.Errorf("read departments of %s: %w", v.scope, err))
 		}
 	}
@@ -280,7 +280,7 @@ func (v view) UsersIn(ctx context.Context, codes []string) (map[string]int, erro
 			}
 			users[code] = n
 		}
-		return rows.Err()
+		return advised(rows.Err())
 	})
 	if err != nil {
 		return nil, fmt.Errorf("count users of %s: %w", v.scope, err)
@@ -321,7 +321,7 @@ func (v view) each(ctx context.Context, where string, args []any, do func(*row) 
 			return err
 		}
 	}
-	if err := rows.Err(); err != nil {
+	if err := advised(rows.Err()); err != nil {
 		return fmt.Errorf("read entities of %s: %w", v.scope, err)
 	}
 	return nil

@@ -16,15 +16,22 @@ import (
 	"github.com/openkoo/connector/storage"
 )
 
-// commitBatch bounds the jobs that share a commit.
-const commitBatch = 256
+// Jobs share a commit, so many of them and for so long: nobody is answered before.
+const (
+	commitBatch = 256
+	commitTime  = 50 * time.Millisecond
+)
+
+// largeRaw is how large a body is whose writing takes long, in bytes.
+const largeRaw = 1 << 20
 
 // writer owns the connection that writes.
 type writer struct {
 	conn     *sql.Conn
 	options  Options
 	announce func()
-	jobs     chan *job
+	short    chan *job
+	long     chan *job // each with a commit of its own
 	closing  chan struct{}
 	closed   chan struct{}
 	once     sync.Once
@@ -69,7 +76,8 @@ type tx struct {
 func startWriter(conn *sql.Conn, seq int64, options Options, announce func()) *writer {
 	w := &writer{
 		conn: conn, options: options, announce: announce, found: seq,
-		jobs:     make(chan *job),
+		short:    make(chan *job),
+		long:     make(chan *job),
 		closing:  make(chan struct{}),
 		closed:   make(chan struct{}),
 		prepared: make(map[string]*sql.Stmt),
@@ -83,9 +91,19 @@ func startWriter(conn *sql.Conn, seq int64, options Options, announce func()) *w
 // do runs a write and returns when it is on disk. A context that ends before
 // the write has begun drops it; once begun it is carried through.
 func (w *writer) do(ctx context.Context, run func(context.Context, *tx) error) error {
+	return w.pass(ctx, w.short, run)
+}
+
+// doLong is do for a write that may take long: short ones wait for one of these
+// at the most, and their senders for none that shares their commit.
+func (w *writer) doLong(ctx context.Context, run func(context.Context, *tx) error) error {
+	return w.pass(ctx, w.long, run)
+}
+
+func (w *writer) pass(ctx context.Context, jobs chan<- *job, run func(context.Context, *tx) error) error {
 	j := &job{ctx: ctx, run: run, done: make(chan error, 1)}
 	select {
-	case w.jobs <- j:
+	case jobs <- j:
 		return <-j.done
 	case <-w.closing:
 		return storage.ErrClosed
@@ -113,18 +131,40 @@ func (w *writer) loop() {
 		})
 		_ = w.conn.Close()
 	}()
-	for {
-		select {
-		case <-w.closing:
+	for turn := w.long; ; {
+		first, long := w.next(turn)
+		if first == nil {
 			return
-		case first := <-w.jobs:
-			w.batch(first)
+		}
+		w.batch(first, long)
+		if turn = w.long; long {
+			turn = w.short
 		}
 	}
 }
 
-// batch commits the first job and those that come while it runs together.
-func (w *writer) batch(first *job) {
+// next waits for a job, nil when the writer closes. If both sorts wait it is the
+// turn's: neither keeps the other waiting for ever.
+func (w *writer) next(turn chan *job) (first *job, long bool) {
+	select {
+	case first = <-turn:
+		return first, turn == w.long
+	default:
+	}
+	select {
+	case <-w.closing:
+		return nil, false
+	case first = <-w.short:
+		return first, false
+	case first = <-w.long:
+		return first, true
+	}
+}
+
+// batch commits the first job, and the short ones that come while it runs, if it
+// is one, together.
+func (w *writer) batch(first *job, long bool) {
+	began := time.Now()
 	ctx := context.Background()
 	if _, err := w.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		w.refuse(first, fmt.Errorf("begin write: %w", advised(err)))
@@ -138,9 +178,9 @@ func (w *writer) batch(first *job) {
 		changed = changed || told
 		done = append(done, j)
 		j = nil
-		if len(done) < commitBatch && lost == nil {
+		if !long && len(done) < commitBatch && time.Since(began) < commitTime && lost == nil {
 			select {
-			case j = <-w.jobs:
+			case j = <-w.short:
 			default:
 			}
 		}
@@ -187,7 +227,9 @@ func (w *writer) refuse(first *job, err error) {
 	refused := []*job{first}
 	for waiting := true; waiting; {
 		select {
-		case j := <-w.jobs:
+		case j := <-w.short:
+			refused = append(refused, j)
+		case j := <-w.long:
 			refused = append(refused, j)
 		default:
 			waiting = false

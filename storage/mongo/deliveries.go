@@ -88,6 +88,127 @@ func (s *Store) Counts(ctx context.Context, targetName string, scope *directory.
 	return counts, s.failed(s.troubles(ctx, where, &counts), "find troubles of %s", targetName)
 }
 
+// CountsOf implements storage.Reader. It asks once for each target that is
+// behind, twice for all, and twice more for each that has something open in a
+// scope: not every server we run on has the accumulators that would tell it.
+func (s *Store) CountsOf(ctx context.Context, targetNames []string, scopes []directory.Scope) (map[storage.CountsKey]storage.TargetCounts, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	g := grouped{named: make(map[string]directory.Scope, len(scopes)), found: make(map[storage.CountsKey]storage.TargetCounts)}
+	for _, scope := range scopes {
+		g.named[scope.String()] = scope
+		g.scopes = append(g.scopes, scope.String())
+	}
+	// The feed first, as in Counts.
+	feed, err := s.sequence(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range targetNames {
+		g.targets = append(g.targets, name)
+	}
+	if err := s.groupUnrelayed(ctx, &g, targetNames, feed.Seq); err != nil {
+		return nil, s.failed(err, "count unrelayed changes")
+	}
+	return g.found, s.failed(s.groupSlots(ctx, &g), "count slots")
+}
+
+// grouped gathers the counts of many targets in many scopes.
+type grouped struct {
+	targets, scopes bson.A
+	named           map[string]directory.Scope
+	found           map[storage.CountsKey]storage.TargetCounts
+}
+
+func (s *Store) groupUnrelayed(ctx context.Context, g *grouped, targetNames []string, last int64) error {
+	ids := make(bson.A, len(targetNames))
+	for i, name := range targetNames {
+		ids[i] = relayID(name)
+	}
+	cursor, err := s.relays.Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
+	if err != nil {
+		return err
+	}
+	var relays []relayDoc
+	if err := cursor.All(ctx, &relays); err != nil {
+		return err
+	}
+	read := make(map[string]int64, len(relays))
+	for i := range relays {
+		read[relays[i].Target] = relays[i].Seq
+	}
+	for _, name := range targetNames {
+		if read[name] >= last {
+			continue
+		}
+		cursor, err := s.directory.Aggregate(ctx, bson.A{
+			bson.D{{Key: "$match", Value: bson.D{{Key: "s", Value: bson.D{{Key: "$in", Value: g.scopes}}},
+				{Key: "seq", Value: bson.D{{Key: "$gt", Value: read[name]}, {Key: "$lte", Value: last}}}}}},
+			bson.D{{Key: "$group", Value: bson.D{{Key: "_id", Value: "$s"}, {Key: "n", Value: bson.D{{Key: "$sum", Value: 1}}}}}},
+		})
+		if err != nil {
+			return err
+		}
+		var groups []struct {
+			Scope string `bson:"_id"`
+			N     int    `bson:"n"`
+		}
+		if err := cursor.All(ctx, &groups); err != nil {
+			return err
+		}
+		for _, group := range groups {
+			g.found[storage.CountsKey{Target: name, Scope: g.named[group.Scope]}] = storage.TargetCounts{Unrelayed: group.N}
+		}
+	}
+	return nil
+}
+
+func (s *Store) groupSlots(ctx context.Context, g *grouped) error {
+	of := bson.D{{Key: "t", Value: bson.D{{Key: "$in", Value: g.targets}}}, {Key: "s", Value: bson.D{{Key: "$in", Value: g.scopes}}}}
+	cursor, err := s.slots.Aggregate(ctx, bson.A{
+		bson.D{{Key: "$match", Value: of}},
+		bson.D{{Key: "$group", Value: bson.D{
+			{Key: "_id", Value: bson.D{{Key: "t", Value: "$t"}, {Key: "s", Value: "$s"}, {Key: "state", Value: "$state"}}},
+			{Key: "n", Value: bson.D{{Key: "$sum", Value: 1}}},
+		}}},
+	})
+	if err != nil {
+		return err
+	}
+	var groups []struct {
+		ID struct {
+			Target string `bson:"t"`
+			Scope  string `bson:"s"`
+			State  int32  `bson:"state"`
+		} `bson:"_id"`
+		N int `bson:"n"`
+	}
+	if err := cursor.All(ctx, &groups); err != nil {
+		return err
+	}
+	for _, group := range groups {
+		key := storage.CountsKey{Target: group.ID.Target, Scope: g.named[group.ID.Scope]}
+		counts := g.found[key]
+		if counts.Slots == nil {
+			counts.Slots = make(storage.SlotCounts)
+		}
+		counts.Slots[storage.SlotState(group.ID.State)] = group.N
+		g.found[key] = counts
+	}
+	for key, counts := range g.found {
+		n := counts.Slots
+		if n[storage.SlotPending]+n[storage.SlotRetrying]+n[storage.SlotWaiting]+n[storage.SlotDead] == 0 {
+			continue
+		}
+		if err := s.troubles(ctx, bson.D{{Key: "t", Value: key.Target}, {Key: "s", Value: key.Scope.String()}}, &counts); err != nil {
+			return err
+		}
+		g.found[key] = counts
+	}
+	return nil
+}
+
 func (s *Store) countSlots(ctx context.Context, where bson.D, into storage.SlotCounts) error {
 	cursor, err := s.slots.Aggregate(ctx, bson.A{
 		bson.D{{Key: "$match", Value: where}},

@@ -199,20 +199,9 @@ func newest[D any](ctx context.Context, s *Store, from *driver.Collection, where
 
 // Push implements storage.Reader.
 func (s *Store) Push(ctx context.Context, id string) (storage.Record, []directory.Decision, error) {
-	if err := s.ready(ctx); err != nil {
-		return storage.Record{}, nil, err
-	}
-	doc, err := s.find(ctx, id, bson.D{{Key: "raw", Value: 0}, {Key: "redo", Value: 0}})
-	if err != nil {
-		return storage.Record{}, nil, err
-	}
-	record, err := doc.record()
+	record, text, err := s.decided(ctx, id)
 	if err != nil {
 		return record, nil, err
-	}
-	text, err := s.join(ctx, id, decisionsRole(doc.Turn), doc.Decisions)
-	if err != nil {
-		return record, nil, s.failed(err, "read decisions of push %s", id)
 	}
 	var decisions []directory.Decision
 	if len(text) > 0 {
@@ -221,6 +210,37 @@ func (s *Store) Push(ctx context.Context, id string) (storage.Record, []director
 		}
 	}
 	return record, decisions, nil
+}
+
+// PushPage implements storage.Reader.
+func (s *Store) PushPage(ctx context.Context, id string, page storage.Page) (storage.Record, []directory.Decision, string, error) {
+	record, text, err := s.decided(ctx, id)
+	if err != nil {
+		return record, nil, "", err
+	}
+	decisions, next, err := storage.DecodeDecisions(text, page)
+	if err != nil {
+		return record, nil, "", fmt.Errorf("decisions of push %s: %w", id, err)
+	}
+	return record, decisions, next, nil
+}
+
+// decided reads a push and its decisions, as JSON.
+func (s *Store) decided(ctx context.Context, id string) (record storage.Record, text []byte, err error) {
+	if err := s.ready(ctx); err != nil {
+		return record, nil, err
+	}
+	doc, err := s.find(ctx, id, bson.D{{Key: "raw", Value: 0}, {Key: "redo", Value: 0}})
+	if err != nil {
+		return record, nil, err
+	}
+	if record, err = doc.record(); err != nil {
+		return record, nil, err
+	}
+	if text, err = s.join(ctx, id, decisionsRole(doc.Turn), doc.Decisions); err != nil {
+		return record, nil, s.failed(err, "read decisions of push %s", id)
+	}
+	return record, text, nil
 }
 
 // Body implements storage.Reader.

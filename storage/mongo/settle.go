@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
@@ -199,7 +200,7 @@ func (s *Store) Replay(ctx context.Context, filter storage.DeliveryFilter) (int,
 	}
 	states := []storage.SlotState{storage.SlotRetrying, storage.SlotDead}
 	if filter.State != 0 {
-		if !slices.Contains(append(states, storage.SlotKept), filter.State) {
+		if !slices.Contains(append(states, storage.SlotKept, storage.SlotPending), filter.State) {
 			return 0, nil
 		}
 		states = []storage.SlotState{filter.State}
@@ -218,6 +219,22 @@ func (s *Store) Replay(ctx context.Context, filter storage.DeliveryFilter) (int,
 		return total, s.failed(err, "replay")
 	}
 	return total, s.failed(s.wake(ctx), "tell of a replay")
+}
+
+// Hasten implements storage.Fanout.
+func (s *Store) Hasten(ctx context.Context, latest time.Time) (int, error) {
+	if err := s.ready(ctx); err != nil {
+		return 0, err
+	}
+	now := millis(s.options.Now())
+	result, err := s.slots.UpdateMany(ctx, bson.D{
+		{Key: "state", Value: bson.D{{Key: "$in", Value: bson.A{int32(storage.SlotPending), int32(storage.SlotRetrying)}}}},
+		{Key: "due", Value: bson.D{{Key: "$gt", Value: millis(latest)}}},
+	}, bson.D{{Key: "$set", Value: bson.D{{Key: "due", Value: now}}}, {Key: "$min", Value: bson.D{{Key: "dirty", Value: now}}}})
+	if err != nil || result.ModifiedCount == 0 {
+		return 0, s.failed(err, "make slots due that a wrong clock has put off")
+	}
+	return int(result.ModifiedCount), s.failed(s.wake(ctx), "tell of slots made due")
 }
 
 // eachSlot runs do for the slots that match and are in some states, a few at a

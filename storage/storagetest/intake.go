@@ -116,6 +116,11 @@ var intakeTests = map[string]func(*bundle){
 			require.Equal(b, storage.PhaseApplied, got.Phase)
 			require.Equal(b, plan.Counts, got.Counts)
 			require.Equal(b, plan.Decisions, decisions)
+			require.Equal(b, plan.Decisions, pages(b, func(p storage.Page) ([]directory.Decision, string, error) {
+				page, decisions, next, err := b.store.PushPage(b.ctx, record.ID, p)
+				require.Equal(b, got, page)
+				return decisions, next, err
+			}))
 			require.NoError(b, b.store.Ping(b.ctx))
 			b.reopen()
 		}

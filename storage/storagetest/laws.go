@@ -70,6 +70,24 @@ func lawSettle(b *bundle, r *rapid.T) {
 	b.settle(slots...)
 }
 
+// sameCounts compares counts of many with those of one.
+func sameCounts(b *bundle) {
+	targets, scopes := []string{"t", "none"}, []directory.Scope{acme, debug, {Dataset: directory.Prod, TenantID: "nobody"}}
+	all, err := b.store.CountsOf(b.ctx, targets, scopes)
+	require.NoError(b, err)
+	for _, target := range targets {
+		for _, scope := range scopes {
+			one, err := b.store.Counts(b.ctx, target, &scope)
+			require.NoError(b, err)
+			of := all[storage.CountsKey{Target: target, Scope: scope}]
+			if of.Slots == nil {
+				of.Slots = storage.SlotCounts{}
+			}
+			require.Equal(b, one, of, "%s at %s", scope, target)
+		}
+	}
+}
+
 func recount(b *bundle, living map[string]bool) {
 	want := make(storage.SlotCounts)
 	for _, slot := range pages(b, func(p storage.Page) ([]storage.Slot, string, error) {
@@ -82,6 +100,7 @@ func recount(b *bundle, living map[string]bool) {
 		require.NoError(b, err)
 		require.Equal(b, want, counts.Slots)
 	}
+	sameCounts(b)
 	alive := 0
 	for _, lives := range living {
 		if lives {

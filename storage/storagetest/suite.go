@@ -28,7 +28,7 @@ func Run(t *testing.T, factory Factory) {
 		tests map[string]func(*bundle)
 	}{
 		{"intake", intakeTests}, {"holds", holdTests}, {"reader", readerTests},
-		{"relay", relayTests}, {"slots", slotTests}, {"leases", leaseTests}, {"targets", targetTests}, {"sweep", sweepTests}, {"reseal", resealTests}, {"instances", instanceTests}, {"resyncs", resyncTests}, {"unreadable", unreadableTests},
+		{"relay", relayTests}, {"slots", slotTests}, {"leases", leaseTests}, {"targets", targetTests}, {"sweep", sweepTests}, {"reseal", resealTests}, {"instances", instanceTests}, {"resyncs", resyncTests}, {"unreadable", unreadableTests}, {"hasten", hastenTests},
 	} {
 		for name, test := range part.tests {
 			t.Run(part.name+"/"+name, func(t *testing.T) {

@@ -33,6 +33,29 @@ func (r holed) Changes(ctx context.Context, after storage.Place, limit int) ([]s
 	return found, next, r.hole()
 }
 
+// A push of a million entities is read a page at a time.
+func TestPush_PagesItsDecisions(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	full := w.bind(acme, 5)
+	path, seen := "/api/v1/pushes/"+full+"?limit=2", 0
+	for cursor := ""; ; {
+		page := read[struct {
+			ID        string
+			Decisions []directory.Decision
+			Cursor    string
+		}](w, path+"&cursor="+cursor)
+		require.Equal(t, full, page.ID)
+		require.LessOrEqual(t, len(page.Decisions), 2)
+		seen += len(page.Decisions)
+		if cursor = page.Cursor; cursor == "" {
+			break
+		}
+	}
+	require.Equal(t, 5, seen)
+	w.problem(w.call(http.MethodGet, path+"&cursor=none", ""), http.StatusBadRequest)
+}
+
 // What cannot be read is left out of its page, counted, and logged once.
 func TestLists_LeaveOutWhatCannotBeRead(t *testing.T) {
 	t.Parallel()
