@@ -8,7 +8,7 @@ type Interfaces struct {
 	BaseV1   bool          `koanf:"baseV1" env:"BASE_V1" default:"true" desc:"Serve the base interface V1 (GET)."`
 	BaseV2   bool          `koanf:"baseV2" env:"BASE_V2" default:"true" desc:"Serve the base interface V2 (POST)."`
 	KitV2    bool          `koanf:"kitV2" env:"KIT_V2" default:"true" desc:"Serve the kit's V2 interfaces."`
-	V1Window time.Duration `koanf:"v1Window" env:"V1_WINDOW" default:"0s" desc:"How far the timeStamp of a V1 call may be from now; 0 for no bound, as the protocol names none."`
+	V1Window time.Duration `koanf:"v1Window" env:"V1_WINDOW" default:"24h" desc:"How far the timeStamp of a V1 call may be from now; 0 for no bound, as the protocol names none. Debugging calls have none."`
 }
 
 // Instances says how what buyers have bought is provisioned.

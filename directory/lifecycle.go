@@ -80,6 +80,9 @@ func (i *Instance) revive(call *InstanceCall, now time.Time) bool {
 	return true
 }
 
+// lastTime is the last one that can be written and read back.
+var lastTime = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
 func (i *Instance) refresh(call *InstanceCall, now time.Time) bool {
 	until := call.ExpireTime
 	if until.IsZero() { // a period that was paid for is added however late it comes
@@ -88,6 +91,9 @@ func (i *Instance) refresh(call *InstanceCall, now time.Time) bool {
 			from = now
 		}
 		until = from.AddDate(call.Years, call.Months, call.Days)
+		if until.After(lastTime) {
+			until = lastTime
+		}
 	} else if call.SourceTime < i.ExpiryTime {
 		return false
 	}

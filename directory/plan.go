@@ -34,6 +34,7 @@ const (
 	ResultUnchanged Result = "unchanged" // a repeat: nothing to do
 	ResultStale     Result = "stale"     // something newer is stored: nothing done
 	ResultHeld      Result = "held"      // applied, but deletions wait for a decision
+	ResultAccepted  Result = "accepted"  // journaled and checked; it is being applied
 	ResultApproved  Result = "approved"  // was held; the deletions were carried out
 	ResultRejected  Result = "rejected"  // was held; the deletions were dropped
 	ResultReplaced  Result = "replaced"  // was held; a later full push decided anew

@@ -32,6 +32,9 @@ func ParseSourceTime(text string, zone *time.Location) (SourceTime, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%q is no date: want yyyyMMddHHmmssSSS", text)
 	}
+	if year := t.UTC().Year(); year < 1970 || year > 9999 {
+		return 0, fmt.Errorf("%q is in the year %d; want 1970 to 9999", text, year)
+	}
 	return SourceTime(t.UnixMilli()), nil
 }
 

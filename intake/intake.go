@@ -9,6 +9,9 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -75,6 +78,7 @@ type Service struct {
 	options  Options
 	results  *prometheus.CounterVec
 	full     *gate // of full pushes
+	applying sync.WaitGroup
 }
 
 // New makes a service.
@@ -110,7 +114,9 @@ func (s *Service) Receive(ctx context.Context, push *directory.Push) (directory.
 		s.count(push.Kind(), failure(err))
 		return "", err
 	}
-	s.report(push, plan)
+	if plan.Result != directory.ResultAccepted { // else it is told when it is applied
+		s.report(push, plan)
+	}
 	return plan.Result, nil
 }
 
@@ -132,21 +138,80 @@ func (s *Service) take(ctx context.Context, planner Planner, push *directory.Pus
 		if err != nil {
 			return nil, fmt.Errorf("wait for other full pushes: %w", err)
 		}
-		defer leave()
+		return s.takeFull(ctx, planner, push, leave)
 	}
 	if err := planner.Prepare(ctx, push); err != nil {
 		return nil, fmt.Errorf("prepare: %w", err)
 	}
-	record := storage.RecordOf(push)
-	// A small push is written at once. A full push is journaled first: diffing
-	// it takes long enough that a crash in between is worth finishing.
-	if push.Kind() != directory.AllOrgSync {
-		return s.store.ApplyAtOnce(ctx, record, push.Raw, planWith(planner, push))
+	return s.store.ApplyAtOnce(ctx, storage.RecordOf(push), push.Raw, planWith(planner, push)) // at once, for it is small
+}
+
+// takeFull journals a full push first: diffing it takes long enough that a crash
+// in between is worth finishing. If it is not applied by ctx's deadline, and was
+// found to be right, it can no longer be refused, only finished, and that goes on
+// (spec/marketplace.md §0).
+func (s *Service) takeFull(ctx context.Context, planner Planner, push *directory.Push, leave func()) (*directory.Plan, error) {
+	err := planner.Prepare(ctx, push)
+	if err == nil {
+		err = s.store.Accept(ctx, storage.RecordOf(push), push.Raw)
+	} else {
+		err = fmt.Errorf("prepare: %w", err)
 	}
-	if err := s.store.Accept(ctx, record, push.Raw); err != nil {
+	if err != nil {
+		leave()
 		return nil, err
 	}
-	return s.applyAccepted(ctx, push.ID, planWith(planner, push))
+	var checked atomic.Bool
+	done := make(chan struct{})
+	var plan *directory.Plan
+	s.applying.Go(func() {
+		defer close(done)
+		defer leave()
+		defer func() {
+			if p := recover(); p != nil {
+				s.options.Logger.Error("panic while applying a push", "push", push.ID, "panic", p, "stack", string(debug.Stack()))
+				err = fmt.Errorf("panic: %v", p)
+			}
+		}()
+		plan, err = s.applyAccepted(ctx, push.ID, func(ctx context.Context, view storage.View) (*directory.Plan, error) {
+			plan, err := planner.Plan(ctx, view, push)
+			checked.Store(err == nil)
+			return plan, err
+		})
+	})
+	select {
+	case <-done:
+		return plan, err
+	case <-ctx.Done():
+	}
+	if errors.Is(ctx.Err(), context.Canceled) { // nobody waits for the answer
+		<-done
+		return plan, err
+	}
+	if !checked.Load() {
+		return nil, fmt.Errorf("push %s is journaled and not checked yet: %w", push.ID, ctx.Err())
+	}
+	s.options.Logger.Info("a push is answered before it is applied", "push", push.ID, "scope", push.Scope.String())
+	s.applying.Go(func() {
+		<-done
+		if err != nil {
+			s.options.Logger.Error("a push that was answered is not applied; it stays in the journal for the next start", "push", push.ID, "error", err)
+			return
+		}
+		s.report(push, plan)
+	})
+	return &directory.Plan{Result: directory.ResultAccepted}, nil
+}
+
+// Wait waits for the pushes that were answered before they were applied, until
+// ctx ends. What is not done by then stays in the journal.
+func (s *Service) Wait(ctx context.Context) {
+	done := make(chan struct{})
+	go func() { s.applying.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
 }
 
 // applyAccepted carries a journaled push through, though its sender may have

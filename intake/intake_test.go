@@ -398,6 +398,8 @@ func TestPushesAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for s := range scopes {
 		scope := directory.Scope{Dataset: directory.Prod, TenantID: fmt.Sprintf("t%d", s)}
+		// A list that would delete all that is stored is held: this one stays.
+		b.receive(department(t, scope, 1, "stays", ""))
 		for i := range each {
 			at := directory.SourceTime(10 + i)
 			code, parent := fmt.Sprintf("d%d", i%6), ""
@@ -406,7 +408,7 @@ func TestPushesAtOnce(t *testing.T) {
 			}
 			push := department(t, scope, at, code, parent)
 			if i%8 == 7 {
-				push = arrived(t, scope, directory.FlagModify, at, list("d0", "d1", "d5"))
+				push = arrived(t, scope, directory.FlagModify, at, list("stays", "d0", "d1", "d5"))
 			}
 			wg.Go(func() {
 				if _, err := b.service.Receive(t.Context(), push); err != nil {
@@ -436,7 +438,7 @@ func TestPushesAtOnce(t *testing.T) {
 		}
 		require.Equal(t, *first, meaning)
 	}
-	require.Len(t, first.Departments, 6)
+	require.Len(t, first.Departments, 7)
 }
 
 // While a full push is planned its scope waits and no other does; what comes

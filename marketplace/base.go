@@ -100,9 +100,9 @@ func (b *Base) serveV2(c *gin.Context, x *exchange) []byte {
 		return x.refuse(&unauthenticated{"signature: does not match; check the access key, and that key, nonce, timestamp and the digest of the sorted body are signed in this order"})
 	}
 	x.key = key
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), serveTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), b.options.AnswerWithin)
 	defer cancel()
-	answer, err := b.nonces.Once(ctx, nonceName(key, nonce), strings.ToLower(signature), 2*b.options.Window, func() (coordination.Answer, bool) {
+	answer, err := b.nonces.Once(ctx, nonceName(key, nonce), strings.ToLower(signature), b.options.remembers(), func() (coordination.Answer, bool) {
 		call, err := decodeCall(&form{members: members}, sent)
 		answer := b.carryOut(ctx, x, call, 0, err)
 		return coordination.Answer{Code: x.code, Body: answer}, x.code != codeInternal
@@ -147,13 +147,34 @@ func (b *Base) checkParams(nonce, signature, timestamp string) (sent time.Time, 
 	if sent = time.UnixMilli(n); len(timestamp) == 10 {
 		sent = time.Unix(n, 0)
 	}
-	if err := checkAge("timestamp", sent, b.options.Now(), b.options.Window); err != nil {
+	if len(timestamp) == 10 && plausible(nonce, timestamp) {
+		return sent, directory.Invalid("timestamp", "want UNIX milliseconds, 13 digits: with this nonce, seconds can be read in two ways")
+	}
+	if err := b.options.checkStamp("timestamp", sent); err != nil {
 		return sent, err
 	}
 	if signature == "" {
 		return sent, &unauthenticated{"signature: missing"}
 	}
 	return sent, nil
+}
+
+// firstPlausible is the earliest time at which a call can have been made.
+var firstPlausible = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// plausible reports whether the end of the nonce and a stamp of seconds together
+// are a stamp of milliseconds: both are signed without a sign in between, so it
+// may be a captured call of long ago (spec/marketplace.md §1.3).
+func plausible(nonce, timestamp string) bool {
+	if len(nonce) < 3 {
+		return false
+	}
+	millis, err := strconv.ParseUint(nonce[len(nonce)-3:]+timestamp, 10, 63)
+	if err != nil {
+		return false
+	}
+	at := time.UnixMilli(int64(millis)) //nolint:gosec // 63 bits
+	return at.After(firstPlausible) && at.Before(firstPlausible.AddDate(100, 0, 0))
 }
 
 func (b *Base) serveV1(c *gin.Context, x *exchange) []byte {
@@ -173,12 +194,15 @@ func (b *Base) serveV1(c *gin.Context, x *exchange) []byte {
 	if err != nil {
 		return x.refuse(directory.Invalid("timeStamp", "%s", err))
 	}
-	if err := checkAge("timeStamp", sent.Time(), b.options.Now(), b.window); err != nil {
+	if err := ambiguous(params); err != nil {
 		return x.refuse(err)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), serveTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), b.options.AnswerWithin)
 	defer cancel()
 	call, how, err := decodeCallV1(f, x.key, sent.Time())
+	if err == nil && call.Dataset != directory.Test { // debugging calls are stored, and replayed for as long as the product is on sale
+		err = checkAge("timeStamp", sent.Time(), b.options.Now(), b.window)
+	}
 	return b.carryOut(ctx, x, call, how, err)
 }
 
@@ -230,23 +254,23 @@ func (b *Base) carryOut(ctx context.Context, x *exchange, call *directory.Instan
 	if err != nil {
 		return x.refuse(err)
 	}
-	x.conclude(&answer)
+	x.conclude(&answer, call.Dataset == directory.Test)
 	return x.render(&answer, call, how)
 }
 
-// conclude finds the code of an answer. What is wrong with one of many
-// instances comes before what goes on.
-func (x *exchange) conclude(answer *directory.InstanceAnswer) {
+// conclude finds the code of an answer. Unknown ones of many instances are left
+// out of it; it is wrong if none is known.
+func (x *exchange) conclude(answer *directory.InstanceAnswer, debugging bool) {
 	x.note(nil)
 	switch {
-	case len(answer.Unknown) > 0:
+	case len(answer.Unknown) > 0 && len(answer.Info) == 0:
 		x.note(directory.ErrUnknownInstance)
 		if text := x.message + ": " + strings.Join(answer.Unknown, ","); utf8.RuneCountInString(text) <= maxMessage {
 			x.message = text
 		}
 	case answer.NoResource:
 		x.code, x.message = codeNoResource, "no instance resource available"
-	case answer.Processing:
+	case answer.Processing && !debugging: // the marketplace takes nothing else for a success there
 		x.code, x.message = codeProcessing, "processing; ask again"
 	}
 }
@@ -295,7 +319,7 @@ func (x *exchange) render(answer *directory.InstanceAnswer, call *directory.Inst
 	if err := encoder.Encode(shown); err != nil {
 		return x.refuse(fmt.Errorf("encode answer: %w", err))
 	}
-	return bytes.TrimSuffix(text.Bytes(), []byte("\n"))
+	return asciiJSON(bytes.TrimSuffix(text.Bytes(), []byte("\n")))
 }
 
 func (x *exchange) appInfo(app *directory.OpenAppInfo, how EncryptType) *appInfo {

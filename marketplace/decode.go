@@ -21,12 +21,13 @@ func Decode(kind directory.PushKind, body []byte) (*directory.Push, error) {
 func decodeMembers(kind directory.PushKind, members []member, body []byte) (*directory.Push, error) {
 	f := &form{members: members}
 	push := &directory.Push{Raw: body, Flag: directory.FlagModify}
-	push.Scope.InstanceID = f.text("instanceId", 64, mayBeEmpty)
-	push.Scope.TenantID = f.text("tenantId", 64, mustBeFilled)
 	push.Scope.Dataset = directory.Prod
-	if f.oneOf("testFlag", 0, 1) == 1 {
-		push.Scope.Dataset = directory.Test
+	if (&form{members: members}).oneOf("testFlag", 0, 1) == 1 { // what is wrong with it is told in its turn
+		push.Scope.Dataset, f.debugging = directory.Test, true
 	}
+	push.Scope.InstanceID = f.text("instanceId", 64, f.unlessDebugging(mayBeEmpty))
+	push.Scope.TenantID = f.text("tenantId", 64, mustBeFilled)
+	f.oneOf("testFlag", 0, 1)
 	push.SourceTime = f.time("timeStamp")
 	switch kind {
 	case directory.TenantSync:
@@ -52,12 +53,37 @@ func decodeMembers(kind directory.PushKind, members []member, body []byte) (*dir
 	return push, nil
 }
 
+// ownMembers are the members that one interface has and no other, but for what
+// the two generations call alike.
+var ownMembers = map[directory.PushKind][]string{
+	directory.TenantSync:      {"tenantCode", "domainName"},
+	directory.ApplicationSync: {"clientId", "clientSecret"},
+	directory.AuthSync:        {"userList"},
+	directory.SingleOrgSync:   {"orgCode", "parentCode"},
+	directory.AllOrgSync:      {"orgInfoList", "orgInfo"},
+}
+
+// foreign refuses a body with members of another interface: the path is not
+// signed, so a captured call may have been sent elsewhere (spec/marketplace.md
+// §1.4). Members without a value say nothing.
+func foreign(kind directory.PushKind, members []member) error {
+	f := &form{members: members}
+	for other, names := range ownMembers {
+		for _, name := range names {
+			if v, ok := f.find(name); other != kind && ok && v.text != `""` {
+				return directory.Invalid(name, "is of %s, and this is %s", other, kind)
+			}
+		}
+	}
+	return nil
+}
+
 func decodeTenant(f *form, flag directory.Flag) *directory.TenantPush {
 	if flag == directory.FlagDelete {
 		return &directory.TenantPush{}
 	}
 	return &directory.TenantPush{
-		OrderID:    f.text("orderId", 64, mayBeEmpty),
+		OrderID:    f.text("orderId", 64, f.unlessDebugging(mayBeEmpty)),
 		Code:       f.text("tenantCode", 64, mustBeFilled),
 		Name:       f.text("name", 255, mustBeFilled),
 		DomainName: f.text("domainName", 255, mustBeFilled),

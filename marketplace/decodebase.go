@@ -132,7 +132,7 @@ func decodeNewV1(f *form, call *directory.InstanceCall, key string, how EncryptT
 	}
 	for _, name := range []string{"mobilePhone", "email"} {
 		if sealed := f.text(name, maxCiphertext, mayBeAbsent); sealed != "" {
-			text, err := DecryptSensitive(key, sealed, how)
+			text, err := DecryptSensitive(key, withPlus(sealed), how)
 			if err != nil {
 				f.fail(name, err.Error())
 			}
@@ -247,7 +247,7 @@ func (f *form) instanceID() []string { return []string{f.text("instanceId", maxI
 
 // instanceIDs reads up to 100 ids separated by commas.
 func (f *form) instanceIDs() []string {
-	text := f.text("instanceId", maxInstances*(maxID+1), mustBeFilled)
+	text := f.text("instanceId", maxInstances*(maxID+1), mustBeFilled) // spec/marketplace.md §4
 	ids := strings.Split(text, ",")
 	if len(ids) > maxInstances {
 		f.fail("instanceId", fmt.Sprintf("%d ids: more than %d", len(ids), maxInstances))

@@ -1,6 +1,7 @@
 package marketplace
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -25,8 +26,9 @@ import (
 
 const (
 	defaultWindow  = 60 * time.Second
+	defaultAhead   = 5 * time.Minute
+	defaultAnswer  = 15 * time.Second
 	defaultMaxBody = 64 << 20
-	serveTimeout   = 60 * time.Second
 	maxNonce       = 128
 )
 
@@ -38,14 +40,18 @@ type Receiver interface {
 
 // Options shape a Door. Zero members take their defaults; Keys has none.
 type Options struct {
-	Keys       []string      // the kit's access keys, any of which signs
-	BasePath   string        // path of the production address, e.g. /saasproduce
-	Window     time.Duration // how far x-timestamp may be from now, default 60 s
-	MaxBody    int64         // of one body, bytes, default 64 MiB
-	Room       *Room         // that the bodies of all interfaces share, default 4 × MaxBody for this one
-	Now        func() time.Time
-	Logger     *slog.Logger
-	Registerer prometheus.Registerer
+	Keys     []string      // the kit's access keys, any of which signs
+	BasePath string        // path of the production address, e.g. /saasproduce
+	Window   time.Duration // how old x-timestamp may be, default 60 s
+	Ahead    time.Duration // how far x-timestamp may be ahead, default 5 min
+	// AnswerWithin is how long a call may take, default 15 s: the marketplace
+	// waits for 20 (spec/marketplace.md §0).
+	AnswerWithin time.Duration
+	MaxBody      int64 // of one body, bytes, default 64 MiB
+	Room         *Room // that the bodies of all interfaces share, default 4 × MaxBody for this one
+	Now          func() time.Time
+	Logger       *slog.Logger
+	Registerer   prometheus.Registerer
 }
 
 // Door answers the kit's interfaces.
@@ -94,6 +100,12 @@ func (o Options) withDefaults() Options {
 	if o.Window <= 0 {
 		o.Window = defaultWindow
 	}
+	if o.Ahead <= 0 {
+		o.Ahead = defaultAhead
+	}
+	if o.AnswerWithin <= 0 {
+		o.AnswerWithin = defaultAnswer
+	}
 	if o.MaxBody <= 0 {
 		o.MaxBody = defaultMaxBody
 	}
@@ -107,6 +119,21 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.Default()
 	}
 	return o
+}
+
+// remembers is for how long a stamp could pass again.
+func (o Options) remembers() time.Duration { return o.Window + o.Ahead }
+
+// checkStamp refuses a stamp that is out of the window now.
+func (o Options) checkStamp(name string, at time.Time) error {
+	switch age := o.Now().Sub(at); {
+	case age > o.Window:
+		return directory.Invalid(name, "expired: %s old, %s allowed; check both clocks", age.Round(time.Second), o.Window)
+	case age < -o.Ahead:
+		return directory.Invalid(name, "in the future by %s, %s allowed; check both clocks", (-age).Round(time.Second), o.Ahead)
+	default:
+		return nil
+	}
 }
 
 // Register adds the kit's five V2 routes below the base path, and answers in
@@ -199,9 +226,9 @@ func (d *Door) serve(c *gin.Context, kind directory.PushKind, out *outcome) coor
 		return out.answer(err)
 	}
 	// The push goes on when the caller hangs up: it has been taken in.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), serveTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), d.options.AnswerWithin)
 	defer cancel()
-	answer, err := d.nonces.Once(ctx, call.keyID+"/"+call.nonce, strings.ToLower(call.signature), 2*d.options.Window, func() (coordination.Answer, bool) {
+	answer, err := d.nonces.Once(ctx, call.keyID+"/"+call.nonce, strings.ToLower(call.signature), d.options.remembers(), func() (coordination.Answer, bool) {
 		answer := d.receive(ctx, kind, call, out)
 		return answer, out.code != codeInternal
 	})
@@ -253,7 +280,7 @@ func (d *Door) admit(c *gin.Context) (call *admitted, release func(), err error)
 
 func (d *Door) receive(ctx context.Context, kind directory.PushKind, call *admitted, out *outcome) coordination.Answer {
 	push, err := decodeMembers(kind, call.members, call.body)
-	if err != nil {
+	if err := cmp.Or(err, foreign(kind, call.members)); err != nil {
 		return out.answer(err)
 	}
 	id, err := uuid.NewV7()
@@ -311,16 +338,7 @@ func readStamp(header http.Header) (stamp, error) {
 }
 
 // checkTime refuses a stamp that is out of the window now.
-func (d *Door) checkTime(s stamp) error {
-	switch age := d.options.Now().Sub(s.at); {
-	case age > d.options.Window:
-		return directory.Invalid("x-timestamp", "expired: %s old, %s allowed; check both clocks", age.Round(time.Second), d.options.Window)
-	case age < -d.options.Window:
-		return directory.Invalid("x-timestamp", "in the future by %s, %s allowed; check both clocks", (-age).Round(time.Second), d.options.Window)
-	default:
-		return nil
-	}
-}
+func (d *Door) checkTime(s stamp) error { return d.options.checkStamp("x-timestamp", s.at) }
 
 // answer turns what came of a call into the marketplace's words.
 func (o *outcome) answer(err error) coordination.Answer {
@@ -332,5 +350,5 @@ func (o *outcome) answer(err error) coordination.Answer {
 }
 
 func write(c *gin.Context, status int, body []byte) {
-	c.Data(status, "application/json; charset=utf-8", body)
+	c.Data(status, "application/json", body) // a charset is unproven (spec/marketplace.md §0)
 }

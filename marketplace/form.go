@@ -14,8 +14,18 @@ import (
 // form reads the members of one object. Its first error stays; what comes
 // after it is not looked at.
 type form struct {
-	members []member
-	err     *directory.InvalidError
+	members   []member
+	debugging bool // testFlag is 1
+	err       *directory.InvalidError
+}
+
+// unlessDebugging is what a member must be in production: in debugging, members
+// that the marketplace does not know yet may be absent too (spec/marketplace.md §0).
+func (f *form) unlessDebugging(must presence) presence {
+	if f.debugging {
+		return mayBeAbsent
+	}
+	return must
 }
 
 type presence int

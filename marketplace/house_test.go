@@ -229,7 +229,7 @@ func (h *house) do(t *testing.T, c *call) answer {
 	t.Helper()
 	recorder := httptest.NewRecorder()
 	h.router.ServeHTTP(recorder, c.request(t.Context(), ""))
-	require.Equal(t, "application/json; charset=utf-8", recorder.Header().Get("Content-Type"))
+	require.Equal(t, "application/json", recorder.Header().Get("Content-Type"))
 	return readAnswer(t, recorder.Code, recorder.Body.Bytes())
 }
 

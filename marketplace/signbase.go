@@ -1,15 +1,19 @@
 package marketplace
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/openkoo/connector/directory"
 )
 
 // SignBase is the signature of a base call: HexEncode(HMAC_SHA256(key, key +
@@ -32,12 +36,15 @@ func baseSignature(key, nonce, timestamp string, payload func(io.Writer)) string
 }
 
 // verifyBase finds the key a base call was signed with: over the canonical
-// payload, or else over the body as it came.
+// payload, over the body as it came, over the payload with its numbers and
+// booleans quoted, or with its nested objects sorted (spec/marketplace.md §1.1).
 func verifyBase(keys []string, signature, nonce, timestamp string, body []byte, members []member) (key string, ok bool) {
 	given := []byte(strings.ToLower(signature))
 	for _, payload := range []func(io.Writer){
 		func(w io.Writer) { writeCanonical(w, members) },
 		func(w io.Writer) { _, _ = w.Write(body) },
+		func(w io.Writer) { writeCanonical(w, quotedMembers(members)) },
+		func(w io.Writer) { _, _ = w.Write(sortedPayload(members)) },
 	} {
 		for _, candidate := range keys {
 			want := []byte(baseSignature(candidate, nonce, timestamp, payload))
@@ -50,6 +57,42 @@ func verifyBase(keys []string, signature, nonce, timestamp string, body []byte, 
 		}
 	}
 	return "", false
+}
+
+// quotedMembers are members as a server reads them into a map of texts.
+func quotedMembers(members []member) []member {
+	quoted := slices.Clone(members)
+	for i := range quoted {
+		switch m := &quoted[i]; m.value.kind() {
+		case '0', 't', 'f':
+			m.value.text = `"` + m.value.text + `"`
+		}
+	}
+	return quoted
+}
+
+// sortedPayload is the canonical payload with its nested objects sorted too.
+// Bodies of the base interface are small.
+func sortedPayload(members []member) []byte {
+	var canonical bytes.Buffer
+	writeCanonical(&canonical, members)
+	var body map[string]any
+	decoder := json.NewDecoder(&canonical)
+	decoder.UseNumber()
+	if decoder.Decode(&body) != nil {
+		return nil
+	}
+	var sorted bytes.Buffer
+	encoder := json.NewEncoder(&sorted)
+	encoder.SetEscapeHTML(false)
+	if encoder.Encode(body) != nil {
+		return nil
+	}
+	again, err := Canonical(sorted.Bytes()) // escapes as Jackson does
+	if err != nil {
+		return nil
+	}
+	return again
 }
 
 // Param is one parameter of a V1 call as it is signed.
@@ -128,18 +171,61 @@ func authToken(key, timeStamp, joined string) string {
 	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// verifyV1 finds the key an authToken was made with. All keys are tried, and
-// all comparisons take the same time.
-func verifyV1(keys []string, token, timeStamp string, params []Param) (key string, ok bool) {
-	// A "+" that was not escaped in a URL arrives as a space.
-	given, joined := []byte(strings.ReplaceAll(token, " ", "+")), JoinV1(params)
-	for _, candidate := range keys {
-		if subtle.ConstantTimeCompare(given, []byte(authToken(candidate, timeStamp, joined))) == 1 {
-			key, ok = candidate, true
+// verifyV1 finds the key an authToken was made with, over any of the forms in
+// which parameters are joined. All keys are tried, and all comparisons take the
+// same time.
+func verifyV1(keys []string, token, timeStamp string, forms ...[]Param) (key string, ok bool) {
+	given := []byte(withPlus(token))
+	for _, params := range forms {
+		joined := JoinV1(params)
+		for _, candidate := range keys {
+			if subtle.ConstantTimeCompare(given, []byte(authToken(candidate, timeStamp, joined))) == 1 {
+				key, ok = candidate, true
+			}
 		}
 	}
 	return key, ok
 }
+
+// withPlus undoes that a "+" which was not escaped in a URL arrives as a space
+// (spec/marketplace.md §1.4).
+func withPlus(base64 string) string { return strings.ReplaceAll(base64, " ", "+") }
+
+// WithoutBlanks are the parameters that the guide's sample signs of a POST: those
+// without a value, or with a blank one, are left out (spec/marketplace.md §1.4).
+func WithoutBlanks(params []Param) []Param {
+	return slices.DeleteFunc(slices.Clone(params), func(p Param) bool { return strings.TrimSpace(p.Value) == "" })
+}
+
+// v1Names are the members that V1 calls are signed with.
+var v1Names = []string{
+	"activity", "amount", "appId", "bandWidth", "businessId", "chargingMode", "clientId", "clientSecret", "currentSyncTime", "customerId", "customerName",
+	"diskSize", "domainName", "email", "encryptType", "expireTime", "flag", "instanceId", "instanceStatus", "mobilePhone", "name", "orderAmount", "orderId",
+	"orgCode", "orgInfo", "orgInfoList", "orgName", "parentCode", "periodNumber", "periodType", "productId", "saasExtendParams", "skuCode", "tenantCode",
+	"tenantId", "testFlag", "timeStamp", "trialFlag", "trialToFormal", "userId", "userList", "userName",
+}
+
+// ambiguous refuses a value whose join reads as two members: whoever has
+// captured a call could leave one of them out, or add one (spec/marketplace.md
+// §1.4).
+func ambiguous(params []Param) error {
+	for _, p := range params {
+		for rest := p.Value; ; {
+			at := strings.IndexByte(rest, '&')
+			if at < 0 {
+				break
+			}
+			rest = rest[at+1:]
+			if name, _, ok := strings.Cut(rest[:min(len(rest), maxV1Name)], "="); ok && slices.Contains(v1Names, name) {
+				return directory.Invalid(p.Name, "holds &%s=, which its signature cannot tell from a member of that name", name)
+			}
+		}
+	}
+	return nil
+}
+
+// maxV1Name is longer than any member's name with the sign behind it.
+const maxV1Name = 24
 
 // BodySign is the Body-Sign header of a V1 answer, over the exact bytes of its
 // body and with the key alone (spec/marketplace.md §1.4).

@@ -1,8 +1,11 @@
 package marketplace
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/openkoo/connector/directory"
@@ -62,5 +65,26 @@ func answerBody(code, message string) []byte {
 	w.str(message)
 	w.text("}")
 	w.flush()
-	return []byte(b.String())
+	return asciiJSON([]byte(b.String()))
+}
+
+// asciiJSON writes what is not ASCII in JSON as \uXXXX: V1 forbids it otherwise
+// (spec/marketplace.md §2).
+func asciiJSON(text []byte) []byte {
+	if !bytes.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return text
+	}
+	escaped := make([]byte, 0, 2*len(text))
+	for _, r := range string(text) {
+		switch {
+		case r < utf8.RuneSelf:
+			escaped = append(escaped, byte(r))
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			escaped = fmt.Appendf(escaped, `\u%04x\u%04x`, high, low)
+		default:
+			escaped = fmt.Appendf(escaped, `\u%04x`, r)
+		}
+	}
+	return escaped
 }

@@ -207,6 +207,7 @@ func (a *app) shutDown(ctx context.Context, patience time.Duration) error {
 		a.logger.Warn("requests that did not end are cut off; a push among them that was journaled is finished at the next start", "after", patience)
 		err = a.http.Close()
 	}
+	a.intake.Wait(ctx)
 	if err != nil {
 		return fmt.Errorf("shut down: %w", err)
 	}

@@ -40,7 +40,7 @@ func baseSignatures() chapter {
 			q["timestamp"] = strconv.FormatInt(millis+1, 10)
 		}))},
 		{17, client.V2, "Too old: signed five minutes ago", "§1.3", agedOrder(-5 * time.Minute)},
-		{18, client.V2, "Too new: signed five minutes ahead", "§1.3", agedOrder(5 * time.Minute)},
+		{18, client.V2, "Too new: signed ten minutes ahead", "§1.3", agedOrder(10 * time.Minute)},
 		{19, client.V2, "There is no timestamp", "§2", lackingOrder("timestamp")},
 		{20, client.V2, "There is no nonce", "§2", lackingOrder("nonce")},
 		{21, client.V2, "A nonce comes again, for another order", "§1.5", nonceOfAnotherOrder},

@@ -46,7 +46,7 @@ func kitSignatures() chapter {
 			r.Header.Set("x-nonce", "A"+r.Header.Get("x-nonce"))
 		}))},
 		{16, client.V2, "Too old: signed five minutes ago", "§1.2", aged(-5 * time.Minute)},
-		{17, client.V2, "Too new: signed five minutes ahead", "§1.2", aged(5 * time.Minute)},
+		{17, client.V2, "Too new: signed ten minutes ahead", "§1.2", aged(10 * time.Minute)},
 		{18, client.V2, "There is no x-timestamp", "§2", lacking("x-timestamp")},
 		{19, client.V2, "There is no x-nonce", "§2", lacking("x-nonce")},
 		{20, client.V2, "A nonce comes again, for another body", "§1.5", nonceAgain},
