@@ -10,7 +10,7 @@ import (
 func TestBothGenerationsAreServedByDefault(t *testing.T) {
 	t.Parallel()
 	c := loadInstances(t, nil)
-	require.Equal(t, Interfaces{KitV1: true, KitV2: true, BaseV1: true, BaseV2: true}, c.Interfaces)
+	require.Equal(t, Interfaces{KitV1: true, KitV2: true, BaseV1: true, BaseV2: true, V1Window: 24 * time.Hour}, c.Interfaces)
 	require.Equal(t, "static", c.Instances.Provisioner)
 	require.Equal(t, 5*time.Second, c.Instances.Patience)
 	require.NoError(t, c.Validate())

@@ -64,7 +64,7 @@ func TestEverySettingOfTheEnvironmentIsRead(t *testing.T) {
 	values := map[string]string{
 		"LISTEN": "127.0.0.1:9", "DATA_DIR": "d", "BASE_PATH": "", "KIT_ACCESS_KEYS": "first-key,second-key", "BASE_ACCESS_KEYS": "third-key",
 		"APP_PRIVATE_KEY_FILE": "k.pem", "ENCRYPTION_KEY": strings.Repeat("A", 43) + "=", "ADMIN_TOKEN": "token-token", "MONGO_DATABASE": "m",
-		"WINDOW": "5s", "MAX_BODY": "9", "MAX_BODIES": "18", "GUARD_MAX_DELETES": "1", "GUARD_MAX_PERCENT": "2", "RETENTION_JOURNAL": "1h", "RETENTION_TOMBSTONES": "2h",
+		"WINDOW": "5s", "AHEAD": "9m", "ANSWER_WITHIN": "9s", "MAX_BODY": "9", "MAX_BODIES": "18", "GUARD_MAX_DELETES": "1", "GUARD_MAX_PERCENT": "2", "RETENTION_JOURNAL": "1h", "RETENTION_TOMBSTONES": "2h",
 		"RETENTION_TEST_DATA": "3h", "RETENTION_INTERVAL": "4h", "LOG_LEVEL": "debug", "LOG_FORMAT": "json",
 		"KIT_V1": "false", "KIT_V2": "true", "BASE_V1": "false", "BASE_V2": "true", "V1_WINDOW": "6s", "REQUIRE_KNOWN_INSTANCE": "true",
 		"INSTANCE_PROVISIONER": "webhook", "INSTANCE_FRONT_END_URL": "f", "INSTANCE_ADMIN_URL": "a", "INSTANCE_MEMO": "o", "INSTANCE_LICENSE": "l",
@@ -79,7 +79,7 @@ func TestEverySettingOfTheEnvironmentIsRead(t *testing.T) {
 	require.Equal(t, &Config{
 		Listen: "127.0.0.1:9", DataDir: "d", KitAccessKeys: []Secret{"first-key", "second-key"}, BaseAccessKeys: []Secret{"third-key"},
 		AppPrivateKeyFile: "k.pem", EncryptionKey: Secret(strings.Repeat("A", 43) + "="), AdminToken: "token-token", MongoDatabase: "m",
-		Window: 5 * time.Second, MaxBody: 9, MaxBodies: 18, Guard: Guard{1, 2},
+		Window: 5 * time.Second, Ahead: 9 * time.Minute, AnswerIn: 9 * time.Second, MaxBody: 9, MaxBodies: 18, Guard: Guard{1, 2},
 		Retention: Retention{time.Hour, 2 * time.Hour, 3 * time.Hour, 4 * time.Hour}, Log: Log{"debug", "json"},
 		Interfaces: Interfaces{KitV2: true, BaseV2: true, V1Window: 6 * time.Second},
 		Instances: Instances{

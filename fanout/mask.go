@@ -33,10 +33,14 @@ func masked(err error, u target.User) error {
 	told := *e
 	values := personal(u)
 	told.Detail = maskAll(e.Detail, values)
+	changed := told.Detail != e.Detail
 	if e.Err != nil {
 		if text := maskAll(e.Err.Error(), values); text != e.Err.Error() {
-			told.Err = errors.New(text) //nolint:err113 // what it was may not be told
+			told.Err, changed = errors.New(text), true //nolint:err113 // what it was may not be told
 		}
+	}
+	if !changed {
+		return err // of one failure that many share the gate counts one
 	}
 	return &told
 }

@@ -199,7 +199,7 @@ func (r *runner) sendLeavers(ctx context.Context, until time.Time) (more bool, n
 		r.leavers, r.leaversAt = due, now.Add(leaversRest)
 	}
 	before := maps.Clone(r.asked) // a round under way has claimed what it found
-	if next, err = r.ask(ctx, r.leavers, time.Time{}); err != nil {
+	if next, err = r.askFor(ctx, due, r.leavers, time.Time{}); err != nil {
 		return false, time.Time{}, err
 	}
 	r.leavers = slices.DeleteFunc(r.leavers, func(scope directory.Scope) bool {

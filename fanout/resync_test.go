@@ -225,7 +225,7 @@ func TestDriftIsReportedAndRepaired(t *testing.T) {
 	}
 	slices.Sort(wanted)
 	require.Equal(t, wanted, sent)
-	require.Len(t, p.proxy.Requests(), 2+len(wanted), "the list, and what differs")
+	require.Len(t, p.proxy.Requests(), 2+len(wanted)+1, "the list, what differs, and a look for what is missing")
 
 	again := b.resync(ResyncOptions{DryRun: true})
 	require.Equal(t, []string{

@@ -20,8 +20,13 @@ func (r *runner) topic() string { return "target/" + r.Name }
 // time, going on after the one asked for last. It returns the earlier of next
 // and when a scope that another replica has may be free.
 func (r *runner) ask(ctx context.Context, due []directory.Scope, next time.Time) (time.Time, error) {
+	return r.askFor(ctx, due, due, next)
+}
+
+// askFor is ask for some of those that are due.
+func (r *runner) askFor(ctx context.Context, all, due []directory.Scope, next time.Time) (time.Time, error) {
 	now := r.options.Now()
-	r.forgetAsked(due, now)
+	r.forgetAsked(all, now)
 	maps.DeleteFunc(r.busy, func(_ directory.Scope, until time.Time) bool { return !now.Before(until) })
 	from := max(0, slices.IndexFunc(due, func(s directory.Scope) bool { return s.String() > r.latest.String() }))
 	for i := range due {

@@ -76,9 +76,9 @@ func TestWhatIsNotFoundIsAnsweredInTheWordsOfItsPlace(t *testing.T) {
 		{"GET", "/api/v1/nothing", "application/problem+json", "no such call; GET /api/v1 lists them", http.StatusNotFound},
 		{"GET", "/api", "application/problem+json", "no such call", http.StatusNotFound},
 		{"PUT", "/api/v1/users", "application/problem+json", "no such call", http.StatusMethodNotAllowed},
-		{"POST", "/", "application/json; charset=utf-8", `"resultCode": "000002"`, http.StatusMethodNotAllowed},
-		{"GET", "/apis", "application/json; charset=utf-8", `"resultCode": "000002"`, http.StatusNotFound},
-		{"GET", "/saasproduce/produceAPI/v2/allOrgSync", "application/json; charset=utf-8", `"resultCode": "000002"`, http.StatusMethodNotAllowed},
+		{"POST", "/", "application/json", `"resultCode": "000002"`, http.StatusMethodNotAllowed},
+		{"GET", "/apis", "application/json", `"resultCode": "000002"`, http.StatusNotFound},
+		{"GET", "/saasproduce/produceAPI/v2/allOrgSync", "application/json", `"resultCode": "000002"`, http.StatusMethodNotAllowed},
 	} {
 		status, contentType, text := s.request(t, c.method, c.path, s.token(t), "")
 		require.Equal(t, c.status, status, c.path)

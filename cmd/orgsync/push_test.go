@@ -108,15 +108,15 @@ func TestAClearSecretIsEncryptedWithThePublicKey(t *testing.T) {
 func TestRefusedCallsAreListedWithTheirLines(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	long := strings.Repeat("长", 129)
-	r := s.pushFile(t, "org", "", "d.csv", "orgCode,orgName\n1,好\n2,"+long+"\n3,好\n4,"+long+"\n")
+	// What a row alone does not show: the tree would have a cycle.
+	r := s.pushFile(t, "org", "", "d.csv", "orgCode,orgName,parentCode\n1,好,\n2,好,1\n1,好,2\n3,好,2\n1,好,3\n")
 	require.Equal(t, 1, r.code())
-	require.ErrorContains(t, r.err, "2 of 4 calls were refused")
-	require.Contains(t, r.out, "line 3 (orgCode 2): 000002 orgName: longer than 128\n")
-	require.Contains(t, r.out, "line 5 (orgCode 4): 000002 orgName: longer than 128\n")
+	require.ErrorContains(t, r.err, "2 of 5 calls were refused")
+	require.Contains(t, r.out, "line 4 (orgCode 1): 000002 parentCode: cycle: ")
+	require.Contains(t, r.out, "line 6 (orgCode 1): 000002 parentCode: cycle: ")
 	require.Contains(t, r.out, "000002 usually means: ")
-	require.Regexp(t, `000000 +│ +2 │ success`, r.out)
-	require.Len(t, listed[directory.Department](t, s, "/departments"), 2, "the others are done")
+	require.Regexp(t, `000000 +│ +3 │ success`, r.out)
+	require.Len(t, listed[directory.Department](t, s, "/departments"), 3, "the others are done")
 }
 
 func TestAWrongKeyEndsThePushAtTheFirstCall(t *testing.T) {

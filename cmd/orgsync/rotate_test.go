@@ -9,11 +9,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/openkoo/connector/config"
 	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/marketplace/client"
 	"github.com/openkoo/connector/secrets"
 	"github.com/openkoo/connector/storage"
 	"github.com/openkoo/connector/storage/embedded"
@@ -268,8 +270,21 @@ func TestNoPersonalDataInLogsAndStatus(t *testing.T) {
 	const header = "userName,name,orgCode,role,enable,mobile,email\n"
 	require.NoError(t, s.pushFile(t, "users", " --app app-1", "u.csv", header+"zhang,张三,1,user,true,13812345678,zhang@secret.example\n").err)
 	// Refused ones are what errors are made of.
-	require.Error(t, s.pushFile(t, "users", " --app nobody --flag modify", "u.csv", header+"li,"+strings.Repeat("长", 5000)+",1,user,true,13987654321,li@secret.example\n").err)
-	require.Error(t, s.pushFile(t, "users", " --app nobody --flag modify", "u.csv", header+"wu,吴,1,user,true,"+strings.Repeat("13987654321", 50)+",li@secret.example\n").err)
+	key, err := os.ReadFile(filepath.Join(s.dir, config.AccessKeyFile))
+	require.NoError(t, err)
+	sender, err := client.New(s.base+"/saasproduce", strings.TrimSpace(string(key)), client.Options{})
+	require.NoError(t, err)
+	for _, u := range []directory.UserItem{
+		{UserName: "li", Name: strings.Repeat("长", 5000), Mobile: "13987654321"}, {UserName: "wu", Name: "吴", Mobile: strings.Repeat("13987654321", 50)},
+	} {
+		u.OrgCode, u.Role, u.Email = "1", "user", "li@secret.example"
+		body, err := client.Body(directory.Scope{Dataset: directory.Prod, TenantID: "t1"}, directory.FlagModify, directory.SourceTimeOf(time.Now()),
+			&directory.AuthPush{AppID: "nobody", Users: []directory.UserItem{u}})
+		require.NoError(t, err)
+		answer, err := sender.Push(t.Context(), directory.AuthSync, body)
+		require.NoError(t, err)
+		require.Equal(t, "000002", answer.Code)
+	}
 	var answers strings.Builder
 	for _, path := range []string{"/sync-status?tenantId=t1", "/pushes", "/deliveries", "/users", "/changes", "/targets"} {
 		status, _, text := s.request(t, http.MethodGet, "/api/v1"+path, s.token(t), "")

@@ -303,7 +303,7 @@ func TestGarbageInABulkAnswerIsNotTakenForSuccess(t *testing.T) {
 	for _, body := range []string{
 		``, `[]`, `{}`, `{"Operations":[]}`, `{"Operations":[{"method":"POST","status":"200"}]}`, `{"Operations":7}`,
 		`{"Operations":[{"method":"DELETE","bulkId":"op0","status":"204"},{"bulkId":"op1","status":"twenty"},{"bulkId":"op2","status":{"code":"x"}},{"bulkId":"op3"}]}`,
-		`{"Operations":[{"method":"POST","bulkId":"op0","status":"201"},{"method":"POST","bulkId":"op1","status":201,"location":"https://x/Groups/7"},{"method":"POST","bulkId":"op2","status":{"code":201},"response":{"id":7}}]}`,
+		`{"Operations":[{"method":"POST","bulkId":"op0","status":"201"},{"method":"POST","bulkId":"op1","status":201,"location":"https://x/Groups/7"},{"method":"POST","bulkId":"op2","status":{"code":201},"response":{"id":[7]}}]}`,
 	} {
 		proxy, connector, _ := bulky(t, wide, scimserver.Quirks{})
 		proxy.Always(targettest.Answer(http.StatusOK, body, "Content-Type", "application/scim+json"))
