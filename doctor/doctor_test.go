@@ -83,16 +83,17 @@ func TestKeysAreLookedAt(t *testing.T) {
 		return files
 	}
 
-	finds(t, doctor.CheckKeys(doctor.Keys{Files: append(required(private), doctor.KeyFile{Path: none}), AccessKeys: []string{"good-access-key"}}),
+	finds(t, doctor.CheckKeys(doctor.Keys{Files: append(required(private), doctor.KeyFile{Path: none}), AccessKeys: []string{"a-good-access-key-of-20"}}),
 		want{doctor.OK, "well formed"})
 	finds(t, doctor.CheckKeys(doctor.Keys{Files: required(open)}), want{doctor.Warning, "may be read by others (mode 0644)"})
 	finds(t, doctor.CheckKeys(doctor.Keys{Files: required(private, none), Fresh: true}), want{doctor.Warning, "not there yet: " + none})
 	finds(t, doctor.CheckKeys(doctor.Keys{Files: required(none)}), want{doctor.Problem, "missing, and the store is there: " + none})
 	finds(t, doctor.CheckKeys(doctor.Keys{Faults: []error{errors.New("encryption-key: want Base64 of 32 bytes")}}), want{doctor.Problem, "32 bytes"})
 	for _, key := range []string{`"quoted-key"`, "with space", "钥匙", "line\nbreak"} {
-		findings := finds(t, doctor.CheckKeys(doctor.Keys{AccessKeys: []string{"good-access-key", key}}), want{doctor.Warning, "access key 2 holds"})
-		keepsSecret(t, findings, key, "good-access-key")
+		findings := finds(t, doctor.CheckKeys(doctor.Keys{AccessKeys: []string{"a-good-access-key-of-20", key}}), want{doctor.Warning, "access key 2 holds"})
+		keepsSecret(t, findings, key, "a-good-access-key-of-20")
 	}
+	finds(t, doctor.CheckKeys(doctor.Keys{AccessKeys: []string{"a-good-access-key-of-20", "short-access-key"}}), want{doctor.Warning, "access key 2 has 16 characters"})
 }
 
 func TestTheDataDirectoryIsMeasured(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // KeyFile is a file that holds a secret.
@@ -28,6 +29,9 @@ type Keys struct {
 	Fresh bool
 }
 
+// strongKey is how long an access key should be, in characters.
+const strongKey = 20
+
 const makeKeys = "Run `orgsync keys`: it makes those that are missing, and shows what to paste into the seller console."
 
 // CheckKeys looks whether the keys are there, well formed, and readable by
@@ -48,6 +52,9 @@ func CheckKeys(k Keys) Check {
 			if strange(key) {
 				notes.Warnf("Compare it with the seller console's, character by character; quotes and spaces of a shell or a YAML file do not belong to it.",
 					"access key %d holds quotes, white space or characters that no console makes", i+1)
+			} else if n := utf8.RuneCountInString(key); n < strongKey {
+				notes.Warnf("Give the console a longer one, of letters and digits drawn at random, and this connector both until all products have it.",
+					"access key %d has %d characters; every answer of a V1 call is signed with it, so that fewer than %d can be guessed at leisure", i+1, n, strongKey)
 			}
 		}
 		if !notes.unwell() {

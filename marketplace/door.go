@@ -63,6 +63,7 @@ type Door struct {
 	keyIDs   map[string]string
 	answers  *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	skew     prometheus.Gauge
 }
 
 // NewDoor makes a door. It needs at least one key: without, nobody could be
@@ -90,8 +91,11 @@ func NewDoor(options Options, receiver Receiver, nonces coordination.Nonces) (*D
 		Name: "orgsync_push_seconds", Help: "How long a call of the marketplace took.",
 		Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
 	}, []string{"kind"})
+	d.skew = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "orgsync_marketplace_clock_skew_seconds", Help: "How far the clock of the last signed call was ahead of ours when it came.",
+	})
 	if options.Registerer != nil {
-		options.Registerer.MustRegister(d.answers, d.seconds)
+		options.Registerer.MustRegister(d.answers, d.seconds, d.skew)
 	}
 	return d, nil
 }
@@ -275,6 +279,7 @@ func (d *Door) admit(c *gin.Context) (call *admitted, release func(), err error)
 	if !ok {
 		return nil, release, &unauthenticated{"x-sign: does not match; check the access key, and that key, nonce, timestamp and the sorted body are signed in this order"}
 	}
+	d.skew.Set(sent.at.Sub(d.options.Now()).Seconds())
 	return &admitted{stamp: sent, keyID: d.keyIDs[key], body: body, members: members}, release, nil
 }
 
