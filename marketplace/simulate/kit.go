@@ -45,6 +45,7 @@ func kitCases() chapter {
 		{32, 0, "A department has no parentCode, alone and in the list", "§3.4", parentless},
 		{33, 0, "Users who lose the authorisation, and who are deleted, are named by userName alone", "§3.3", namedAlone},
 		{34, client.V2, "An application is modified: flag 2", "§3.2", applicationModified},
+		{35, 0, "instanceId and orderId are absent, as they may be while debugging", "§0", absentMembers},
 	}}
 }
 
@@ -219,6 +220,19 @@ func parentless(s *scene) {
 	}
 	s.push("all departments", directory.FlagModify, fullList(),
 		set(list, s.list(client.Members{{Name: "orgCode", Value: "10"}, {Name: name, Value: "总部"}})))
+}
+
+// absentMembers is how debugging calls come that the console made before there
+// was an order.
+func absentMembers(s *scene) {
+	s.scope.InstanceID = ""
+	s.bound = true
+	absent := without("instanceId", "orderId")
+	if s.options.Production { // there they are empty
+		absent = func(*attempt) {}
+	}
+	s.push("the enterprise is added", directory.FlagAdd, s.enterprise(), absent)
+	s.push("a department is added", directory.FlagAdd, department("10", "总部", ""), absent)
 }
 
 func allDepartments(s *scene) {

@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"io"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/openkoo/connector/directory"
+	"github.com/openkoo/connector/marketplace"
 	"github.com/openkoo/connector/marketplace/client"
 )
 
@@ -25,6 +27,7 @@ func kitSignatures() chapter {
 		{5, client.V2, "Holds: x-sign in upper case", "§1.2", goodSignature(spoiled(func(r *http.Request) {
 			r.Header.Set("x-sign", strings.ToUpper(r.Header.Get("x-sign")))
 		}))},
+		{6, client.V1, "Holds: members that are empty are no part of what is signed", "§1.4", goodSignature(signedWithoutBlanks)},
 		{10, 0, "Does not hold: another access key", "§1", badSignature(signedWith("another-access-key-" + "of-nobody"))},
 		{11, 0, "Does not hold: the body was changed on the way", "§1", badSignature(spoiled(otherDepartment))},
 		{12, 0, "Does not hold: there is no signature", "§2", badSignature(spoiled(func(r *http.Request) {
@@ -67,6 +70,23 @@ func badSignature(changes ...change) func(*scene) {
 	return func(s *scene) {
 		s.bind()
 		s.push("a department is added", directory.FlagAdd, department("10", "总部", ""), append(changes, wants(AcceptsSignature, codeDenied))...)
+	}
+}
+
+// signedWithoutBlanks signs a V1 call as the guide's sample does.
+func signedWithoutBlanks(a *attempt) {
+	a.spoil = func(r *http.Request) {
+		reader, err := r.GetBody()
+		if err != nil {
+			return
+		}
+		body, _ := io.ReadAll(reader)
+		params, _ := marketplace.V1Params(body)
+		signed := make(map[string]string, len(params))
+		for _, p := range marketplace.WithoutBlanks(params) {
+			signed[p.Name] = p.Value
+		}
+		r.Header.Set("authToken", marketplace.SignV1Params(a.key, signed))
 	}
 }
 

@@ -78,8 +78,13 @@ func set(name string, value any) change {
 	return edited(func(m client.Members) client.Members { return m.With(name, value) })
 }
 
-func without(name string) change {
-	return edited(func(m client.Members) client.Members { return m.Without(name) })
+func without(names ...string) change {
+	return edited(func(m client.Members) client.Members {
+		for _, name := range names {
+			m = m.Without(name)
+		}
+		return m
+	})
 }
 
 func written(text func(string) string) change { return func(a *attempt) { a.text = text } }
