@@ -17,6 +17,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
 
+	"github.com/openkoo/connector/directory"
 	"github.com/openkoo/connector/marketplace"
 	"github.com/openkoo/connector/target/scim/scimserver"
 )
@@ -116,9 +117,10 @@ func instanceLife(t *testing.T, store string) {
 	require.Equal(t, "000000", code)
 	require.Contains(t, text, "https://app.example.com")
 
+	at := directory.SourceTimeOf(time.Now()).Wire()
 	for instanceID, want := range map[string]string{"b-1": "000000", "nobody": "000003"} {
-		body := `{"instanceId":"` + instanceID + `","tenantId":"t","orgCode":"10","orgName":"开发部","parentCode":"","flag":1,"testFlag":0,"timeStamp":"20260506150000000"}`
-		token, err := marketplace.SignV1(c.secret("kit-access-key"), "20260506150000000", []byte(body))
+		body := `{"instanceId":"` + instanceID + `","tenantId":"t","orgCode":"10","orgName":"开发部","parentCode":"","flag":1,"testFlag":0,"timeStamp":"` + at + `"}`
+		token, err := marketplace.SignV1(c.secret("kit-access-key"), at, []byte(body))
 		require.NoError(t, err)
 		code, text = c.answer(http.MethodPost, "/saasproduce/produceAPI/singleOrgSync", body, http.Header{"Authtoken": {token}})
 		require.Equal(t, want, code, text)
@@ -145,9 +147,10 @@ func instanceLife(t *testing.T, store string) {
 // grant grants an account of the instance's tenant, in V1.
 func (c *connector) grant(instanceID, userName string) {
 	c.t.Helper()
+	at := directory.SourceTimeOf(time.Now()).Wire()
 	list := `[{\"userName\":\"` + userName + `\",\"name\":\"A\",\"orgCode\":\"10\",\"role\":\"user\",\"enable\":\"true\"}]`
-	body := `{"instanceId":"` + instanceID + `","tenantId":"t","appId":"app","userList":"` + list + `","currentSyncTime":"20260506150000001","flag":1,"testFlag":0,"timeStamp":"20260506150000001"}`
-	token, err := marketplace.SignV1(c.secret("kit-access-key"), "20260506150000001", []byte(body))
+	body := `{"instanceId":"` + instanceID + `","tenantId":"t","appId":"app","userList":"` + list + `","currentSyncTime":"` + at + `","flag":1,"testFlag":0,"timeStamp":"` + at + `"}`
+	token, err := marketplace.SignV1(c.secret("kit-access-key"), at, []byte(body))
 	require.NoError(c.t, err)
 	code, text := c.answer(http.MethodPost, "/saasproduce/produceAPI/authSync", body, http.Header{"Authtoken": {token}})
 	require.Equal(c.t, "000000", code, text)
