@@ -110,7 +110,7 @@ type API struct {
 	Options
 	token     [sha256.Size]byte
 	readiness readiness
-	told      told
+	reported  reported
 	strangers strangers
 }
 

@@ -67,21 +67,21 @@ func respond[T any](c *gin.Context, a *API, items []T, cursor string, err error)
 	c.JSON(http.StatusOK, list[T]{Items: items, Cursor: cursor, Unreadable: unreadable})
 }
 
-// maxTold bounds the rows that are remembered as told of.
-const maxTold = 1000
+// maxReported bounds the unreadable rows that are remembered as logged.
+const maxReported = 1000
 
-// told remembers which rows were told of as unreadable.
-type told struct {
+// reported remembers which unreadable rows are in the log.
+type reported struct {
 	mu   sync.Mutex
 	rows map[string]bool
 }
 
-// first reports whether a row was not told of before. Once there are too many,
+// first reports whether a row is not in the log yet. Once there are too many,
 // none is.
-func (t *told) first(row string) bool {
+func (t *reported) first(row string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.rows[row] || len(t.rows) >= maxTold {
+	if t.rows[row] || len(t.rows) >= maxReported {
 		return false
 	}
 	if t.rows == nil {
@@ -99,7 +99,7 @@ func (a *API) leftOut(err error) (int, error) {
 		return 0, err
 	}
 	for _, row := range page.Rows {
-		if a.told.first(row) {
+		if a.reported.first(row) {
 			a.Logger.Error("what is stored of it cannot be read; push it again", "row", row, "error", page.Unwrap())
 		}
 	}

@@ -56,7 +56,7 @@ func TestReadinessAsksTheStoreOnceASecond(t *testing.T) {
 	require.Equal(t, int32(4), store.asked.Load())
 }
 
-// A damaged database is told of where readiness is asked, with what to do.
+// Readiness says that the database is damaged, and what to do.
 func TestReady_SaysThatTheDatabaseIsDamaged(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *admin.Options) { o.Health = failing{fmt.Errorf("ping: %w", storage.ErrDamaged)} })

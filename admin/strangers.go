@@ -8,17 +8,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// toldEvery is how often wrong tokens are told of: who guesses them makes
-// thousands of calls.
-const toldEvery = time.Minute
+// warnEvery is how often the log has a line on wrong tokens: who guesses them
+// makes thousands of calls.
+const warnEvery = time.Minute
 
 // strangers counts the calls without the admin token.
 type strangers struct {
 	refused prometheus.Counter
 
-	mu     sync.Mutex
-	toldAt time.Time
-	since  int // refused since then, not told of yet
+	mu       sync.Mutex
+	warnedAt time.Time
+	since    int // refused since then
 }
 
 func newStrangers() strangers {
@@ -27,21 +27,21 @@ func newStrangers() strangers {
 	})}
 }
 
-// due counts a refusal, and returns how many there are to tell of, 0 before it
-// is time again.
+// due counts a refusal, and returns how many there were since the last warning, 0
+// before it is time for the next.
 func (s *strangers) due(now time.Time) (refused int) {
 	s.refused.Inc()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.since++
-	if age := now.Sub(s.toldAt); age >= 0 && age < toldEvery { // less: the clock was set
+	if age := now.Sub(s.warnedAt); age >= 0 && age < warnEvery { // less: the clock was set
 		return 0
 	}
-	refused, s.since, s.toldAt = s.since, 0, now
+	refused, s.since, s.warnedAt = s.since, 0, now
 	return refused
 }
 
-// refuseStranger counts and tells of a call without the token; never what it
+// refuseStranger counts a call, and warns of those, without the token; never what it
 // brought instead, which may be the token of tomorrow or of something else.
 func (a *API) refuseStranger(c *gin.Context) {
 	if n := a.strangers.due(a.Now()); n > 0 {

@@ -12,7 +12,7 @@ import (
 	"github.com/openkoo/connector/admin"
 )
 
-// Guesses at the token are counted, and told of once a minute, without them.
+// Guesses at the token are counted, and the log warns of them once a minute; it never has the guesses.
 func TestAuthenticate_CountsAndTellsOfWrongTokens(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()

@@ -31,17 +31,17 @@ type Config struct {
 	MongoDatabase string `koanf:"mongoDatabase" env:"MONGO_DATABASE" default:"orgsync" desc:"Database in MongoDB."`
 	RedisURL      Secret `koanf:"redisUrl" env:"REDIS_URL" desc:"Redis by which replicas on one MongoDB coordinate. They are right without it, only slower."`
 
-	Window     time.Duration `koanf:"window" env:"WINDOW" default:"60s" desc:"How old a push's timestamp may be."`
-	Ahead      time.Duration `koanf:"ahead" env:"AHEAD" default:"5m" desc:"How far a push's timestamp may be ahead of this machine's clock."`
-	AnswerIn   time.Duration `koanf:"answerWithin" env:"ANSWER_WITHIN" default:"15s" desc:"How long a call of the marketplace may take; it waits for 20s."`
-	MaxBody    int64         `koanf:"maxBody" env:"MAX_BODY" default:"67108864" desc:"Largest body of a push, in bytes."`
-	MaxBodies  int64         `koanf:"maxBodies" env:"MAX_BODIES" desc:"Of all bodies above 1 MiB at a time, in bytes, default four times maxBody; those from 16 KiB to 1 MiB have a quarter more. A push that finds no room is answered 000005, to be sent again."`
-	Guard      Guard         `koanf:"guard"`
-	Retention  Retention     `koanf:"retention"`
-	Log        Log           `koanf:"log"`
-	Interfaces Interfaces    `koanf:"interfaces"`
-	Instances  Instances     `koanf:"instances"`
-	Targets    []Target      `koanf:"targets"`
+	Window       time.Duration `koanf:"window" env:"WINDOW" default:"60s" desc:"How old a push's timestamp may be."`
+	Ahead        time.Duration `koanf:"ahead" env:"AHEAD" default:"5m" desc:"How far a push's timestamp may be ahead of this machine's clock."`
+	AnswerWithin time.Duration `koanf:"answerWithin" env:"ANSWER_WITHIN" default:"15s" desc:"How long a call of the marketplace may take; it waits for 20s."`
+	MaxBody      int64         `koanf:"maxBody" env:"MAX_BODY" default:"67108864" desc:"Largest body of a push, in bytes."`
+	MaxBodies    int64         `koanf:"maxBodies" env:"MAX_BODIES" desc:"Of all bodies above 1 MiB at a time, in bytes, default four times maxBody; those from 16 KiB to 1 MiB have a quarter more. A push that finds no room is answered 000005, to be sent again."`
+	Guard        Guard         `koanf:"guard"`
+	Retention    Retention     `koanf:"retention"`
+	Log          Log           `koanf:"log"`
+	Interfaces   Interfaces    `koanf:"interfaces"`
+	Instances    Instances     `koanf:"instances"`
+	Targets      []Target      `koanf:"targets"`
 }
 
 // Guard holds deletions of a full push that exceed both bounds.

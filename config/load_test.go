@@ -79,7 +79,7 @@ func TestEverySettingOfTheEnvironmentIsRead(t *testing.T) {
 	require.Equal(t, &Config{
 		Listen: "127.0.0.1:9", DataDir: "d", KitAccessKeys: []Secret{"first-key", "second-key"}, BaseAccessKeys: []Secret{"third-key"},
 		AppPrivateKeyFile: "k.pem", EncryptionKey: Secret(strings.Repeat("A", 43) + "="), AdminToken: "token-token", MongoDatabase: "m",
-		Window: 5 * time.Second, Ahead: 9 * time.Minute, AnswerIn: 9 * time.Second, MaxBody: 9, MaxBodies: 18, Guard: Guard{1, 2},
+		Window: 5 * time.Second, Ahead: 9 * time.Minute, AnswerWithin: 9 * time.Second, MaxBody: 9, MaxBodies: 18, Guard: Guard{1, 2},
 		Retention: Retention{time.Hour, 2 * time.Hour, 3 * time.Hour, 4 * time.Hour}, Log: Log{"debug", "json"},
 		Interfaces: Interfaces{KitV2: true, BaseV2: true, V1Window: 6 * time.Second},
 		Instances: Instances{

@@ -69,7 +69,7 @@ func (v *checker) config(c *Config) {
 	v.checkf(c.MongoDatabase != "", "mongoDatabase", "empty")
 	v.checkf(c.Window > 0, "window", "want more than 0")
 	v.checkf(c.Ahead > 0, "ahead", "want more than 0")
-	v.checkf(c.AnswerIn > 0 && c.AnswerIn <= 20*time.Second, "answerWithin", "want more than 0 and at most 20s: the marketplace waits no longer")
+	v.checkf(c.AnswerWithin > 0 && c.AnswerWithin <= 20*time.Second, "answerWithin", "want more than 0 and at most 20s: the marketplace waits no longer")
 	v.checkf(c.MaxBody > 0, "maxBody", "want more than 0")
 	v.checkf(c.MaxBodies == 0 || c.MaxBodies >= c.MaxBody, "maxBodies", "less than maxBody")
 	v.checkf(c.Guard.MaxDeletes >= 0, "guard.maxDeletes", "less than 0")

@@ -54,7 +54,7 @@ func (r *round) call(ctx context.Context, op string, send func(context.Context) 
 // passes reports whether the target may be sent what the round has.
 func (r *round) passes() bool {
 	if r.removing {
-		return r.gate.leaves()
+		return r.gate.takesRemovals()
 	}
 	ok, _, _ := r.gate.open()
 	return ok
@@ -161,8 +161,8 @@ func (r *round) note(t *tally, slot storage.Slot, err error) {
 	}
 }
 
-// tellTallies logs what a person must know of a round.
-func (r *round) tellTallies() {
+// logTallies logs what a person must know of a round.
+func (r *round) logTallies() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if d := r.dead; d.count > 0 {

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/openkoo/connector/target"
@@ -16,10 +17,11 @@ import (
 const (
 	// mask stands for a personal value in what a target says.
 	mask = "***"
-	// maskedShortest is the length from which a value is masked, in bytes, and
-	// from which the beginning of one is that the target's words break off in.
+	// maskedShortest is the length from which a value is masked, in bytes.
 	maskedShortest = 2
-	cutShortest    = 4
+	// cutShortest is the length from which the beginning of a value is masked at
+	// the end of a text that was cut, in bytes.
+	cutShortest = 4
 )
 
 // masked is a target's failure without the personal values of the account that
@@ -74,14 +76,14 @@ func personal(u target.User) []string {
 	return slices.Compact(values)
 }
 
-// asciiOf is a value as JSON in pure ASCII has it.
+// asciiOf is a value as JSON in pure ASCII has it: in units of UTF-16.
 func asciiOf(value string) string {
 	var text strings.Builder
-	for _, r := range value {
-		if r < utf8.RuneSelf {
-			text.WriteRune(r)
+	for _, unit := range utf16.Encode([]rune(value)) {
+		if unit < utf8.RuneSelf {
+			text.WriteByte(byte(unit))
 		} else {
-			fmt.Fprintf(&text, "\\u%04x", r)
+			fmt.Fprintf(&text, "\\u%04x", unit)
 		}
 	}
 	return text.String()

@@ -39,9 +39,9 @@ func (r *round) changeMembers(ctx context.Context, tasks []storage.Task) error {
 	}
 	for {
 		r.sendAdditions(ctx, moves, groups)
-		left := r.sendRemovals(ctx, moves, groups)
+		ended := r.sendRemovals(ctx, moves, groups)
 		refused := refusedPlacements(moves)
-		if left == 0 || len(refused) == 0 || r.stopped() || ctx.Err() != nil {
+		if ended == 0 || len(refused) == 0 || r.stopped() || ctx.Err() != nil {
 			break
 		}
 		for _, m := range refused {
@@ -62,10 +62,8 @@ func (r *round) sendAdditions(ctx context.Context, moves []*move, groups map[str
 }
 
 // sendRemovals returns how many placements were ended.
-func (r *round) sendRemovals(ctx context.Context, moves []*move, groups map[string]storage.Task) (left int) {
+func (r *round) sendRemovals(ctx context.Context, moves []*move, groups map[string]storage.Task) (ended int) {
 	removals := make(map[string][]*move)
-	var placements []*move
-	before := 0
 	for _, m := range moves {
 		if m.add || m.err != nil {
 			continue // better in the old department than in none
@@ -73,18 +71,23 @@ func (r *round) sendRemovals(ctx context.Context, moves []*move, groups map[stri
 		for _, code := range m.remove {
 			removals[code] = append(removals[code], m)
 		}
-		if m.member.Kind == target.MemberDepartment {
-			placements, before = append(placements, m), before+len(m.remove)
-		}
 	}
+	before := placementsLeft(moves)
 	r.sendMoves(ctx, removals, groups, false)
-	for _, m := range placements {
-		before -= len(m.remove)
-	}
-	if before > 0 {
+	if ended = before - placementsLeft(moves); ended > 0 {
 		r.changed() // what was refused for a cycle may be taken now
 	}
-	return before
+	return ended
+}
+
+// placementsLeft counts the placements that are yet to be ended.
+func placementsLeft(moves []*move) (n int) {
+	for _, m := range moves {
+		if m.member.Kind == target.MemberDepartment {
+			n += len(m.remove)
+		}
+	}
+	return n
 }
 
 // refusedPlacements are the placements that were refused.

@@ -130,10 +130,10 @@ func (r *round) refused(kind storage.SlotKind, cause error) bool {
 	case r.gate.onTrial():
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if r.balked == nil {
-			r.balked = make(map[storage.SlotKind]bool)
+		if r.refusedKinds == nil {
+			r.refusedKinds = make(map[storage.SlotKind]bool)
 		}
-		r.balked[kind] = true
+		r.refusedKinds[kind] = true
 		return true
 	}
 	atFault, quarantine := r.gate.refused(r.scope, r.QuarantineAfter)
@@ -146,27 +146,27 @@ func (r *round) refused(kind storage.SlotKind, cause error) bool {
 	return atFault
 }
 
-// balks reports whether the target has refused one of a kind in this trial.
-func (r *round) balks(kind storage.SlotKind) bool {
+// skips reports whether the target has refused one of a kind in this trial.
+func (r *round) skips(kind storage.SlotKind) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.balked[kind]
+	return r.refusedKinds[kind]
 }
 
 // endTrial ends a trial in which something was refused and nothing was taken.
 func (r *round) endTrial() {
 	r.mu.Lock()
-	balked := len(r.balked) > 0
+	refused := len(r.refusedKinds) > 0
 	r.mu.Unlock()
-	if balked {
+	if refused {
 		r.gate.failedTrial()
 	}
 }
 
-// leaves reports whether deactivations and deletions may be sent to the target
+// takesRemovals reports whether deactivations and deletions may be sent to the target
 // though it is in quarantine: nobody keeps an access for the sake of what the
 // target refuses of others.
-func (g *gate) leaves() bool {
+func (g *gate) takesRemovals() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()
@@ -181,7 +181,7 @@ const leaversRest = time.Minute
 // sendLeavers goes on with the removals at a target in quarantine: of all scopes
 // after a change, and now and then.
 func (r *runner) sendLeavers(ctx context.Context, until time.Time) (more bool, next time.Time, err error) {
-	if !r.gate.leaves() || r.capabilities.Load() == nil && !r.probe(ctx) {
+	if !r.gate.takesRemovals() || r.capabilities.Load() == nil && !r.probe(ctx) {
 		return false, until, nil
 	}
 	read, err := r.relay(ctx)

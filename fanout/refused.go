@@ -2,8 +2,6 @@ package fanout
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"slices"
 	"strings"
@@ -90,7 +88,7 @@ func (r *round) stepAside(ctx context.Context, refused []refusal, aside map[stri
 		if err != nil {
 			continue
 		}
-		want.Object, want.Name = objectOf(r.scope, *holder), besideName(want.Name, one.holder)
+		want.Object, want.Name = objectOf(r.scope, *holder), target.Beside(want.Name, one.holder)
 		// From now on the target may have what is not noted of it.
 		holder.Hash = ""
 		r.mu.Lock()
@@ -106,12 +104,6 @@ func (r *round) stepAside(ctx context.Context, refused []refusal, aside map[stri
 		r.logger.InfoContext(ctx, "a department that has another's name could not step aside", "scope", r.scope.String(), "key", holder.Key, "error", err)
 	}
 	return false
-}
-
-// besideName is the name of a department that waits for its own.
-func besideName(name, externalID string) string {
-	sum := sha256.Sum256([]byte(externalID))
-	return name + " (" + hex.EncodeToString(sum[:4]) + ")"
 }
 
 // giveUp settles what is refused still. A parent that the target turned out not

@@ -365,7 +365,7 @@ func TestATargetThatShowsNoMembersIsNotSentThemForEver(t *testing.T) {
 		if r.Method != http.MethodGet || !strings.HasPrefix(r.Path, "/Groups") {
 			return nil
 		}
-		return stripMembers
+		return stripMembers("")
 	})
 	report := b.resync(ResyncOptions{})
 	require.Equal(t, storage.ResyncDone, report.State)
@@ -467,43 +467,46 @@ func TestWhatATargetDoesNotKeepIsSentOnce(t *testing.T) {
 	require.True(t, report.Drifts[0].Unkept)
 }
 
-// stripMembers answers a list of groups as a server that shows no members.
-func stripMembers(w http.ResponseWriter, r *http.Request, forward http.Handler) {
-	answer := httptest.NewRecorder()
-	forward.ServeHTTP(answer, r)
-	var list map[string]any
-	if json.Unmarshal(answer.Body.Bytes(), &list) == nil {
-		resources, _ := list["Resources"].([]any)
-		for _, one := range resources {
-			if group, ok := one.(map[string]any); ok {
-				delete(group, "members")
-			}
-		}
-	}
-	w.Header().Set("Content-Type", "application/scim+json")
-	_ = json.NewEncoder(w).Encode(list)
-}
-
-// dropping answers a list of groups without some of them, as one is read while
-// they move from a page that is to come to one that was read.
-func dropping(names ...string) targettest.Fault {
+// relisted answers a list of groups after a change of it.
+func relisted(change func(groups []any) []any) targettest.Fault {
 	return func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
 		answer := httptest.NewRecorder()
 		forward.ServeHTTP(answer, r)
 		var list map[string]any
 		if json.Unmarshal(answer.Body.Bytes(), &list) == nil {
-			resources, _ := list["Resources"].([]any)
-			list["Resources"] = slices.DeleteFunc(resources, func(one any) bool {
-				group, _ := one.(map[string]any)
-				name, _ := group["displayName"].(string)
-				return slices.Contains(names, name)
-			})
-			left, _ := list["Resources"].([]any)
-			list["totalResults"] = len(left)
+			groups, _ := list["Resources"].([]any)
+			groups = change(groups)
+			list["Resources"], list["totalResults"] = groups, len(groups)
 		}
 		w.Header().Set("Content-Type", "application/scim+json")
 		_ = json.NewEncoder(w).Encode(list)
 	}
+}
+
+func called(group any, name string) bool {
+	attributes, _ := group.(map[string]any)
+	return attributes["displayName"] == name
+}
+
+// stripMembers answers as a server that shows no members, of a group of that name
+// or, without one, of any.
+func stripMembers(name string) targettest.Fault {
+	return relisted(func(groups []any) []any {
+		for _, one := range groups {
+			if group, ok := one.(map[string]any); ok && (name == "" || called(one, name)) {
+				delete(group, "members")
+			}
+		}
+		return groups
+	})
+}
+
+// dropping leaves out a group, as a list does that is read while it moves from a
+// page that is to come to one that was read.
+func dropping(name string) targettest.Fault {
+	return relisted(func(groups []any) []any {
+		return slices.DeleteFunc(groups, func(one any) bool { return called(one, name) })
+	})
 }
 
 func TestResync_MakesNothingTwiceThatAListMissed(t *testing.T) {
@@ -536,7 +539,7 @@ func TestResync_JudgesNoMembershipOfADepartmentInMotion(t *testing.T) {
 			return nil
 		}
 		return func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
-			stripMembersOf("name of d")(w, r, forward)
+			stripMembers("name of d")(w, r, forward)
 			b.department(acme, directory.FlagModify, directory.DepartmentItem{Code: "d", Name: "another name"})
 			before := b.count("t")
 			b.settledSince("t", before-1)
@@ -548,23 +551,4 @@ func TestResync_JudgesNoMembershipOfADepartmentInMotion(t *testing.T) {
 	p.proxy.Heal()
 	b.repaired()
 	b.synced("t", p, acme)
-}
-
-// stripMembersOf answers a list in which one group shows no members.
-func stripMembersOf(displayName string) targettest.Fault {
-	return func(w http.ResponseWriter, r *http.Request, forward http.Handler) {
-		answer := httptest.NewRecorder()
-		forward.ServeHTTP(answer, r)
-		var list map[string]any
-		if json.Unmarshal(answer.Body.Bytes(), &list) == nil {
-			resources, _ := list["Resources"].([]any)
-			for _, one := range resources {
-				if group, ok := one.(map[string]any); ok && group["displayName"] == displayName {
-					delete(group, "members")
-				}
-			}
-		}
-		w.Header().Set("Content-Type", "application/scim+json")
-		_ = json.NewEncoder(w).Encode(list)
-	}
 }

@@ -41,8 +41,8 @@ type round struct {
 	refusals []refusal                  // of departments, for the sake of others
 	// What is told of the round in one line each.
 	dead, incomplete tally
-	// balked are the kinds of which the target has refused one in this trial.
-	balked map[storage.SlotKind]bool
+	// refusedKinds are the kinds of which the target has refused one in this trial.
+	refusedKinds map[storage.SlotKind]bool
 }
 
 // slotName tells the slots of one round apart.
@@ -95,7 +95,7 @@ func (r *runner) keepLease(ctx context.Context, lease storage.Lease) (held conte
 // leased works off a claim of a scope that is ours for now. Of a target in
 // quarantine it is what takes something away there: that waits for nobody.
 func (r *runner) leased(ctx context.Context, lease storage.Lease, capabilities target.Capabilities) error {
-	work := &round{runner: r, scope: lease.Scope, lease: lease, capabilities: capabilities, removing: r.gate.leaves()}
+	work := &round{runner: r, scope: lease.Scope, lease: lease, capabilities: capabilities, removing: r.gate.takesRemovals()}
 	var wanted func(storage.Task) bool
 	if work.removing {
 		var err error
@@ -108,7 +108,7 @@ func (r *runner) leased(ctx context.Context, lease storage.Lease, capabilities t
 	if err != nil {
 		return fmt.Errorf("claim slots of %s: %w", lease.Scope, err)
 	}
-	if ofUsers(tasks) {
+	if ofUsers(tasks) { // read behind the claim: a later change makes them due anew
 		if work.standing, err = r.standingOf(ctx, lease.Scope); err != nil {
 			return err
 		}
@@ -228,7 +228,7 @@ func (r *round) phases(ctx context.Context, b batch) error {
 	if err == nil {
 		err = r.phase(ctx, func() error { return r.deleteDepartments(ctx, b.deleteDepartments) })
 	}
-	r.tellTallies()
+	r.logTallies()
 	r.endTrial()
 	err = errors.Join(err, r.revive(ctx))
 	return errors.Join(err, r.release(ctx))
@@ -253,7 +253,7 @@ func (r *round) each(ctx context.Context, tasks []storage.Task, do func(context.
 	var writing errgroup.Group
 	writing.SetLimit(1)
 	forEach(ctx, r.limit(), tasks, func(ctx context.Context, t storage.Task) {
-		if r.stopped() || r.balks(t.Kind) {
+		if r.stopped() || r.skips(t.Kind) {
 			return
 		}
 		do(ctx, t) // settles its task

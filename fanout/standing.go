@@ -39,8 +39,7 @@ func ofUsers(tasks []storage.Task) bool {
 	return slices.ContainsFunc(tasks, func(t storage.Task) bool { return t.Kind.Entity() == directory.KindUser })
 }
 
-// standingOf is how a scope's instance stands, where that matters to accounts. A
-// change behind it makes them due anew.
+// standingOf is how a scope's instance stands, where that matters to accounts.
 func (r *runner) standingOf(ctx context.Context, scope directory.Scope) (directory.Standing, error) {
 	if scope.InstanceID == "" || !r.minds() {
 		return directory.GoodStanding, nil

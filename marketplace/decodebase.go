@@ -247,7 +247,7 @@ func (f *form) instanceID() []string { return []string{f.text("instanceId", maxI
 
 // instanceIDs reads up to 100 ids separated by commas.
 func (f *form) instanceIDs() []string {
-	text := f.text("instanceId", maxInstances*(maxID+1), mustBeFilled) // spec/marketplace.md §4
+	text := f.text("instanceId", maxInstances*(maxID+1), mustBeFilled)
 	ids := strings.Split(text, ",")
 	if len(ids) > maxInstances {
 		f.fail("instanceId", fmt.Sprintf("%d ids: more than %d", len(ids), maxInstances))

@@ -2,7 +2,6 @@ package marketplace
 
 import (
 	"encoding/json"
-	"os"
 	"testing"
 	"unicode/utf8"
 
@@ -16,8 +15,6 @@ import (
 // an implementation that is not ours.
 func TestVectors_OfEveryFormThatIsSigned(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("testdata/signatures-2.json")
-	require.NoError(t, err)
 	var vectors struct {
 		Signatures []struct {
 			Name, AccessKey, Nonce, Timestamp, Body, Canonical, KitV2Sign               string
@@ -26,7 +23,7 @@ func TestVectors_OfEveryFormThatIsSigned(t *testing.T) {
 			V1Answer, V1BodySign                                                        string
 		}
 	}
-	require.NoError(t, json.Unmarshal(text, &vectors))
+	readVectors(t, "signatures-2.json", &vectors)
 	require.NotEmpty(t, vectors.Signatures)
 	for _, v := range vectors.Signatures {
 		t.Run(v.Name, func(t *testing.T) {

@@ -1,8 +1,6 @@
 package marketplace
 
 import (
-	"encoding/json"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,14 +9,12 @@ import (
 // The vectors were made with Jackson and the JDK.
 func TestVectors(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("testdata/signatures.json")
-	require.NoError(t, err)
 	var vectors struct {
 		Signatures []struct {
 			Name, AccessKey, Nonce, Timestamp, Body, Canonical, KitV2Sign string
 		}
 	}
-	require.NoError(t, json.Unmarshal(text, &vectors))
+	readVectors(t, "signatures.json", &vectors)
 	require.NotEmpty(t, vectors.Signatures)
 	for _, v := range vectors.Signatures {
 		t.Run(v.Name, func(t *testing.T) {

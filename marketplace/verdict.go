@@ -75,15 +75,11 @@ func asciiJSON(text []byte) []byte {
 		return text
 	}
 	escaped := make([]byte, 0, 2*len(text))
-	for _, r := range string(text) {
-		switch {
-		case r < utf8.RuneSelf:
-			escaped = append(escaped, byte(r))
-		case r > 0xffff:
-			high, low := utf16.EncodeRune(r)
-			escaped = fmt.Appendf(escaped, `\u%04x\u%04x`, high, low)
-		default:
-			escaped = fmt.Appendf(escaped, `\u%04x`, r)
+	for _, unit := range utf16.Encode([]rune(string(text))) {
+		if unit < utf8.RuneSelf {
+			escaped = append(escaped, byte(unit))
+		} else {
+			escaped = fmt.Appendf(escaped, `\u%04x`, unit)
 		}
 	}
 	return escaped

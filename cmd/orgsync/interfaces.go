@@ -122,7 +122,7 @@ func (a *app) frontPage(c *gin.Context) {
 func (a *app) registerMarketplace(router *gin.Engine, registry prometheus.Registerer) (*marketplace.Door, error) {
 	c := a.config
 	options := marketplace.Options{
-		Keys: c.KitKeys(), BasePath: c.BasePath, Window: c.Window, Ahead: c.Ahead, AnswerWithin: c.AnswerIn, MaxBody: c.MaxBody, Room: marketplace.NewRoom(cmp.Or(c.MaxBodies, 4*c.MaxBody)), Logger: a.logger, Registerer: registry,
+		Keys: c.KitKeys(), BasePath: c.BasePath, Window: c.Window, Ahead: c.Ahead, AnswerWithin: c.AnswerWithin, MaxBody: c.MaxBody, Room: marketplace.NewRoom(cmp.Or(c.MaxBodies, 4*c.MaxBody)), Logger: a.logger, Registerer: registry,
 	}
 	var receiver marketplace.Receiver = a.intake
 	if c.Instances.RequireKnown {

@@ -227,7 +227,7 @@ func manyUsers(n int) string {
 	return rows.String()
 }
 
-// What a spreadsheet makes of a file is read, if nothing is lost, and told of if
+// A file that a spreadsheet saved is read if nothing is lost, with a warning if
 // something may be.
 func TestPush_ReadsWhatSpreadsheetsSave(t *testing.T) {
 	t.Parallel()

@@ -68,11 +68,11 @@ func appendSafe(safe, raw []byte, r rune) []byte {
 		return append(safe, raw...)
 	case r == utf8.RuneError && len(raw) == 1:
 		return fmt.Appendf(safe, `\x%02x`, raw[0])
-	case r > 0xffff:
-		high, low := utf16.EncodeRune(r)
-		return fmt.Appendf(safe, `\u%04x\u%04x`, high, low)
 	default:
-		return fmt.Appendf(safe, `\u%04x`, r)
+		for _, unit := range utf16.AppendRune(nil, r) {
+			safe = fmt.Appendf(safe, `\u%04x`, unit)
+		}
+		return safe
 	}
 }
 

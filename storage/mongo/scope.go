@@ -47,8 +47,8 @@ type stateDoc struct {
 	LastIncremental string `bson:"lastIncremental,omitempty"`
 }
 
-// state is the scope as the port shows it.
-// state leaves out what it cannot read and returns why: no push of the scope would
+// state is the scope as the port shows it. It leaves out what it cannot read and
+// returns why: no push of the scope would
 // be taken any more, though the next one may write it anew.
 func (d *scopeDoc) state() (s directory.State, unreadable error) {
 	s = directory.State{

@@ -43,11 +43,6 @@ func childrenPath(parent string) string {
 	return groupPath(parent) + "/children"
 }
 
-// parked is the name of a group while a sibling has the one it is to have: two
-// that swap names must pass each other, and two tenants' departments of one
-// name may both hang at the root.
-func parked(name, external string) string { return name + " (" + digest(external)[:8] + ")" }
-
 func want(parent, name string) string { return digest(parent + "/" + name) }
 
 // PutDepartment implements target.Connector.
@@ -140,7 +135,7 @@ func (c *Connector) createGroup(ctx context.Context, d target.Department) (strin
 	if ok && sibling.Attributes.carries(externalID, name(d.ExternalID)) {
 		return sibling.ID, c.updateGroup(ctx, sibling, d)
 	}
-	body.Name = parked(d.Name, d.ExternalID)
+	body.Name = target.Beside(d.Name, d.ExternalID)
 	body.Attributes[wanted] = []string{want(d.ParentRemoteID, d.Name)}
 	id, err = c.create(ctx, call{op: op, path: childrenPath(d.ParentRemoteID), body: body})
 	if isConflict(err) {
@@ -209,7 +204,7 @@ func (c *Connector) bring(ctx context.Context, at *group, d target.Department) e
 
 // park gives the group a name that no sibling has, here or there.
 func (c *Connector) park(ctx context.Context, at *group, d target.Department) error {
-	aside := parked(d.Name, d.ExternalID)
+	aside := target.Beside(d.Name, d.ExternalID)
 	if at.Name == aside && at.Attributes.carries(wanted, want(d.ParentRemoteID, d.Name)) {
 		return nil
 	}

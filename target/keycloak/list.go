@@ -230,7 +230,7 @@ func (c *Connector) CompareDepartment(found target.Found, want target.Department
 	}
 	var r target.Comparer
 	// Beside its name it stands while a sibling has that.
-	r.Check("name", g.Name == name || g.Name == parked(name, want.ExternalID), g.Name)
+	r.Check("name", g.Name == name || g.Name == target.Beside(name, want.ExternalID), g.Name)
 	r.Check("parent", g.ParentID == want.ParentRemoteID, g.ParentID)
 	return r.Comparison()
 }

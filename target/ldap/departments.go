@@ -88,7 +88,7 @@ func (c *Connector) createDepartment(ctx context.Context, d target.Department, t
 	if blocker.carries(d.ExternalID) {
 		return blocker.id, c.updateDepartment(ctx, blocker, d, to)
 	}
-	aside := parked(to.rdn, d.ExternalID)
+	aside := target.Beside(to.rdn, d.ExternalID)
 	id, err = add(aside)
 	if is(err, ldapv3.LDAPResultEntryAlreadyExists) {
 		// Only our own parked entry can be there: an answer was lost.
@@ -162,7 +162,7 @@ func (c *Connector) moveDepartment(ctx context.Context, at entry, now place, d t
 	if blocker.carries(d.ExternalID) && blocker.id != at.id {
 		return "", twice(op, d.ExternalID, at, blocker)
 	}
-	aside := parked(to.rdn, d.ExternalID)
+	aside := target.Beside(to.rdn, d.ExternalID)
 	if now.value != aside || !sameDN(now.parent, to.parent) {
 		if err := c.rename(ctx, op, at, rdn("ou", aside), to.parent); err != nil {
 			return "", err
@@ -198,7 +198,7 @@ func (c *Connector) promote(ctx context.Context, left place) {
 	}
 	for _, e := range waiting {
 		at, err := splitDN(e.dn)
-		if err == nil && at.value == parked(left.value, e.owner()) {
+		if err == nil && at.value == target.Beside(left.value, e.owner()) {
 			_, _ = c.unpark(ctx, e, spot{rdn: left.value, parent: left.parent})
 			return
 		}

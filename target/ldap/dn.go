@@ -1,8 +1,6 @@
 package ldap
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -69,16 +67,8 @@ func rdn(attribute, value string) string {
 
 func join(rdn, parent string) string { return rdn + "," + parent }
 
-// parked is the name of an entry while a sibling has the one it is to have:
-// two that swap names must pass each other, and two tenants' departments of
-// one name may both hang at the root.
-func parked(name, externalID string) string {
-	sum := sha256.Sum256([]byte(externalID))
-	return name + " (" + hex.EncodeToString(sum[:4]) + ")"
-}
-
 // maxRDN bounds an RDN's value, in bytes of its escaped form. OpenLDAP takes
-// 240 and fails beyond with no more than "other"; what parked adds must fit too.
+// 240 and fails beyond with no more than "other"; what target.Beside adds must fit too.
 const maxRDN = 200
 
 // short is the name as an RDN takes it. One that is too long is cut, and made
@@ -91,14 +81,14 @@ func short(name, externalID string) string {
 		} else {
 			cost += utf8.RuneLen(r)
 		}
-		if cost <= maxRDN-len(parked("", externalID)) {
+		if cost <= maxRDN-len(target.Beside("", externalID)) {
 			cut = i + utf8.RuneLen(r)
 		}
 	}
 	if cost <= maxRDN {
 		return name
 	}
-	return parked(strings.TrimRight(name[:cut], " "), externalID)
+	return target.Beside(strings.TrimRight(name[:cut], " "), externalID)
 }
 
 // isExternalID reports whether a value is one of ours: the attribute may hold

@@ -254,7 +254,7 @@ func (c *Connector) besideNewer(ctx context.Context, op string, at entry, reques
 	if err != nil || len(below) == 0 {
 		return failure
 	}
-	dn := join(rdn("ou", parked("orgsync", at.dn)), c.config.DepartmentsDN)
+	dn := join(rdn("ou", target.Beside("orgsync", at.dn)), c.config.DepartmentsDN)
 	newer := ldapv3.NewAddRequest(dn, nil)
 	newer.Attribute("objectClass", []string{"top", unitClass})
 	err = c.pool.do(ctx, op, func(conn *ldapv3.Conn) error { return conn.Add(newer) })

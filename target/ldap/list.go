@@ -235,7 +235,7 @@ func (c *Connector) CompareDepartment(f target.Found, want target.Department) ta
 	to := spot{name: name, rdn: short(name, want.ExternalID)}
 	var r target.Comparer
 	// Beside its name it stands while a sibling has that.
-	stands := u.at.value == to.rdn || u.at.value == parked(to.rdn, want.ExternalID)
+	stands := u.at.value == to.rdn || u.at.value == target.Beside(to.rdn, want.ExternalID)
 	wanted := slices.Sorted(slices.Values(to.values(u.at.value)))
 	r.Check("ou", stands && slices.Equal(slices.Sorted(slices.Values(u.names)), wanted), u.names)
 	r.Check("parent", u.parent == want.ParentRemoteID && (u.parent != "" || u.root), u.at.parent)
